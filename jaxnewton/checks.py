@@ -1,0 +1,121 @@
+"""Refusals at the door: what came, what was expected, and the argument's name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnewton.types import Solver
+
+
+def function(name: str, fun: Any) -> None:
+    if not callable(fun):
+        raise TypeError(f"{name} must be a function of x; it is {_what(fun)}")
+
+
+class ByIdentity:
+    """An unhashable callable as a hashable one: equal to itself only."""
+
+    def __init__(self, fun: Any):
+        self.fun = fun
+
+    def __call__(self, *args: Any) -> Any:
+        return self.fun(*args)
+
+    def __hash__(self) -> int:
+        return id(self.fun)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByIdentity) and other.fun is self.fun
+
+
+def hashable(fun: Any) -> Any:
+    """``fun``, or a stand-in where it cannot be a key of jit's cache."""
+    try:
+        hash(fun)
+    except TypeError:
+        return ByIdentity(fun)
+    return fun
+
+
+def solver(given: Any, default: Solver) -> Solver:
+    if given is None:
+        return default
+    if inspect.isclass(given):
+        raise TypeError(f"solver must be an instance, not a class: write {given.__name__}() for {given.__name__}")
+    if not all(hasattr(given, name) for name in ("needs", "init", "ask", "tell")):
+        raise TypeError(f"solver must be a jaxnewton solver such as TrustRegion(); it is {_what(given)}")
+    return given
+
+
+def arguments(args: Any) -> tuple[Any, ...]:
+    if not isinstance(args, tuple):
+        raise TypeError(f"args must be a tuple of fun's further arguments; it is {_what(args)}. Write (a,) for one")
+
+    def array(leaf: Any) -> Any:
+        try:
+            return jnp.asarray(leaf)
+        except TypeError:
+            raise TypeError(f"args must hold arrays; it holds {_what(leaf)}. Close over what is not an array") from None
+
+    return jax.tree.map(array, args)
+
+
+def axes(args: tuple[Any, ...], given: Any, count: int) -> tuple[int | None, ...]:
+    """One axis an argument, and the rows it promises there."""
+    each = (given,) * len(args) if given is None or isinstance(given, int) else tuple(given)
+    if len(each) != len(args):
+        raise ValueError(f"args_axes has {len(each)} entries for {len(args)} args; it must have one for each")
+    for i, (arg, axis) in enumerate(zip(args, each, strict=True)):
+        if axis not in (None, 0) or isinstance(axis, bool):
+            raise ValueError(f"args_axes must hold None (shared) or 0 (one row a start); entry {i} is {axis!r}")
+        for leaf in jax.tree.leaves(arg) if axis == 0 else ():
+            if leaf.ndim == 0 or leaf.shape[0] != count:
+                raise ValueError(
+                    f"args[{i}] has args_axes 0, so it must have one row for each of the {count} starts; "
+                    f"its shape is {leaf.shape}"
+                )
+    return each
+
+
+def positive(name: str, value: Any) -> int | None:
+    """A whole number of at least 1, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; it is {value!r}")
+    return int(value)
+
+
+def tolerance(value: Any) -> Any:
+    """A positive number; traced values pass unseen."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
+        raise TypeError(f"tol must be a positive number; it is {_what(value)}")
+    if np.ndim(value) or not 0 < float(value) < np.inf:
+        raise ValueError(f"tol must be a positive finite number; it is {value!r}")
+    return value
+
+
+def devices(given: Sequence[Any] | int | None) -> list[Any]:
+    local = jax.local_devices()
+    if given is None:
+        return local
+    if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
+        if not 1 <= given <= len(local):
+            raise ValueError(f"devices must be from 1 to the {len(local)} local devices; it is {given}")
+        return local[: int(given)]
+    chosen = list(given) if isinstance(given, Sequence) else [given]
+    if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
+        raise TypeError(f"devices must be a number of devices or a list of JAX devices; it is {given!r}")
+    return chosen
+
+
+def _what(value: Any) -> str:
+    return f"{value!r} of type {type(value).__name__}" if np.ndim(value) == 0 else f"of type {type(value).__name__}"

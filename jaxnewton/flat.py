@@ -1,0 +1,91 @@
+"""Pytrees at the door: x as one flat vector inside, in the user's structure outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnewton.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """How a flat vector maps to the user's pytree; hashable, so that compiled code is found again."""
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[Any, ...]
+
+    def restore(self, flat: Array) -> Any:
+        """The pytree of a flat vector (..., n); leading axes stay on every leaf."""
+        leaves, at = [], 0
+        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+            size = math.prod(shape)
+            leaves.append(flat[..., at : at + size].reshape(*flat.shape[:-1], *shape).astype(dtype))
+            at += size
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flattened:
+    """``fun`` of a flat vector. Equal by value when ``fun`` is, so that jit finds compiled code again."""
+
+    fun: Callable[..., Any]
+    structure: Structure
+
+    def __call__(self, flat: Array, *args: Any) -> Any:
+        return self.fun(self.structure.restore(flat), *args)
+
+
+def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
+    """One flat vector (n,), or (B, n) of starts along the leading axis of every leaf, and how to undo it."""
+    leaves, treedef = jax.tree.flatten(_numbers_to_array(x0))
+    if not leaves:
+        raise ValueError(f"{name} is empty: it must hold at least one floating array")
+    leaves = [_floating(name, leaf) for leaf in leaves]
+    lead = 1 if batch else 0
+    for leaf in leaves:
+        if leaf.ndim < lead:
+            raise ValueError(f"{name} must have a leading axis of starts; it has shape {leaf.shape}")
+        if batch and leaf.shape[0] != leaves[0].shape[0]:
+            raise ValueError(f"the leaves of {name} disagree on the number of starts: {[leaf.shape for leaf in leaves]}")
+    if batch and leaves[0].shape[0] == 0:
+        raise ValueError(f"{name} holds no starts: its shape is {leaves[0].shape}")
+    structure = Structure(treedef, tuple(leaf.shape[lead:] for leaf in leaves), tuple(leaf.dtype for leaf in leaves))
+    dtype = jnp.result_type(*(leaf.dtype for leaf in leaves)) if len(set(structure.dtypes)) == 1 else max(
+        structure.dtypes, key=lambda d: d.itemsize
+    )
+    flat = [leaf.astype(dtype).reshape(*leaf.shape[:lead], -1) for leaf in leaves]
+    joined = jnp.concatenate(flat, axis=-1)
+    if joined.shape[-1] == 0:
+        raise ValueError(f"{name} has no unknowns: its shape is {[leaf.shape for leaf in leaves]}")
+    return joined, structure
+
+
+def vector_structure(n: int, dtype: Any) -> Structure:
+    """The structure of a plain vector (n,)."""
+    return Structure(jax.tree.structure(0), ((n,),), (jnp.dtype(dtype),))
+
+
+def _numbers_to_array(x0: Any) -> Any:
+    """A list or tuple of plain Python numbers is meant as a vector, as in NumPy and SciPy."""
+    if isinstance(x0, (list, tuple)) and x0:
+        nested = jax.tree.leaves(x0)
+        if nested and all(isinstance(leaf, (int, float, np.floating)) and not isinstance(leaf, bool) for leaf in nested):
+            return np.asarray(x0, dtype=None if all(isinstance(leaf, int) for leaf in nested) else float)
+    return x0
+
+
+def _floating(name: str, leaf: Any) -> Array:
+    if isinstance(leaf, (bool, int)) or not hasattr(leaf, "dtype") and not isinstance(leaf, float):
+        raise TypeError(f"{name} must hold floating numbers; it holds {leaf!r} of type {type(leaf).__name__}")
+    array = jnp.asarray(leaf)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must be floating; it has dtype {array.dtype}. Write 1.0 for 1, or use .astype(float)")
+    return array

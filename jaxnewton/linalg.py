@@ -1,0 +1,104 @@
+"""Dense symmetric linear algebra for one lane: where unrolled code takes over from LAPACK, and an unrolled LDL'.
+
+Unrolled kernels are scalar recurrences. Under ``vmap`` with the lane axis last every scalar is a vector over lanes, so
+a batch of small matrices never enters LAPACK one by one. They are left-looking, and shared values end in a division:
+XLA materialises the result of a division but recomputes cheap shared sums in each of their readers, which makes
+right-looking updates grow exponentially.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnewton.types import Array
+
+# Largest n that is unrolled. Measured on CPU (float64, 2 cores, jax 0.10): LDL' 0.03, 0.14, 0.25 us a matrix at
+# n = 4, 8, 10 against Cholesky 0.3, 0.57, 0.8; tridiagonalisation 0.04, 0.35, 0.65 against eigh 1.5, 4.8, 6. The limit
+# is compile time, which grows like n**3 (1 s for LDL' at n = 10, 1.7 s for tridiagonalisation at 8). Elsewhere the
+# limit follows public figures of one-matrix-a-thread GPU kernels and is not measured here.
+UNROLL_LDL = {"cpu": 10}
+UNROLL_TRIDIAGONAL = {"cpu": 6}
+UNROLL_ELSEWHERE = 16
+
+
+def unrolls(limits: dict[str, int], n: int) -> bool:
+    """Whether an n x n kernel is unrolled over lanes on the default backend, rather than handed to LAPACK."""
+    return n <= limits.get(jax.default_backend(), UNROLL_ELSEWHERE)
+
+
+def eigh(H: Array) -> tuple[Array, Array]:
+    """Eigenvalues, ascending, and eigenvectors (columns) of H (n, n)."""
+    return _one_by_one(lambda H: tuple(jnp.linalg.eigh(H)))(H)
+
+
+def cholesky(H: Array) -> Array:
+    """The lower Cholesky factor of H (n, n); nan where H is not positive definite."""
+    return _one_by_one(jnp.linalg.cholesky)(H)
+
+
+def cholesky_solve(L: Array, b: Array) -> Array:
+    """(L L')^-1 b."""
+    return _one_by_one(lambda L, b: jax.scipy.linalg.cho_solve((L, True), b))(L, b)
+
+
+def _one_by_one(fn: Any) -> Any:
+    """On CPU, loop over a batch instead of handing it to LAPACK whole; measured equally fast.
+
+    JAX's batched LAPACK kernels wait on the thread pool that they run in, and deadlock when several CPU devices do so
+    at once (seen with jaxlib 0.10 for Cholesky, LU, QR and eigh in a loop under shard_map).
+    """
+    return jax.custom_batching.sequential_vmap(fn) if jax.default_backend() == "cpu" else fn
+
+
+def max_norm(H: Array) -> Array:
+    """The infinity norm of H (n, n): an upper bound of its largest |eigenvalue|."""
+    return jnp.max(jnp.sum(jnp.abs(H), axis=1))
+
+
+def ldl_solve(H: Array, b: Array, floor: Array) -> tuple[Array, Array]:
+    """Solve a modified H x = b by unrolled LDL'; return x (n,) and the smallest pivot met, before modification.
+
+    A pivot below ``floor`` is replaced by max(|pivot|, floor), so that x is a descent direction for b = -g whatever
+    H is (the modified Cholesky of Gill & Murray 1974 in its simplest form). Only the lower triangle is read.
+    """
+    n = b.shape[0]
+    L: list[list[Array]] = [[] for _ in range(n)]
+    inverse: list[Array] = []
+    raw: list[Array] = []
+    pivots: list[Array] = []
+    for j in range(n):
+        v = [L[j][k] * pivots[k] for k in range(j)]
+        raw.append(minus_dot(H[j, j], L[j], v))
+        pivots.append(jnp.where(raw[j] > floor, raw[j], jnp.maximum(jnp.abs(raw[j]), floor)))
+        inverse.append(1.0 / pivots[j])
+        for i in range(j + 1, n):
+            L[i].append(minus_dot(H[i, j], L[i], v) * inverse[j])
+    y: list[Array] = []
+    for i in range(n):
+        y.append(minus_dot(b[i], L[i], y))
+    x = [y[i] * inverse[i] for i in range(n)]
+    for i in reversed(range(n)):
+        x[i] = minus_dot(x[i], [L[k][i] for k in range(i + 1, n)], x[i + 1 :])
+    return jnp.stack(x), jnp.min(jnp.stack(raw))
+
+
+def minus_dot(start: Array, a: list[Array], b: list[Array]) -> Array:
+    """start - a'b over lists of scalars, as far as the shorter goes."""
+    for p, q in zip(a, b, strict=False):
+        start = start - p * q
+    return start
+
+
+def fold(operation: Callable[[Array, Array], Array], terms: list[Array]) -> Array:
+    """operation over a non-empty list of scalars, from the left."""
+    return functools.reduce(operation, terms)
+
+
+def dot(a: list[Array], b: list[Array]) -> Array:
+    """a'b over two non-empty lists of scalars."""
+    return fold(jnp.add, [p * q for p, q in zip(a, b, strict=True)])

@@ -1,0 +1,90 @@
+"""One lane: ask, evaluate, tell; the stopping rule that every solver shares; the while_loop for one start."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnewton.problem import Problem
+from jaxnewton.types import RUNNING, Array, Evaluation, Outcome, Rules, Solver, Status
+
+QUIET_TRIPS = 4  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
+
+
+class Lane(NamedTuple):
+    """One start on its way. The status is judged after every trip."""
+
+    state: Any  # the solver's
+    status: Array  # () int32
+    nit: Array  # () int32: trips so far, each one evaluation
+    quiet: Array  # () int32: trips in a row at the noise floor
+    scale: Array  # () what tol is relative to: min(1, largest gradient component at the start)
+    far: Array  # () |x| beyond which a lane has diverged
+    low: Array  # () f below which a lane has diverged
+
+
+def begin(solver: Solver, problem: Problem, x0: Array) -> Lane:
+    """A fresh lane: nothing is evaluated yet; x0 is its first trial."""
+    one, zero = jnp.ones((), x0.dtype), jnp.zeros((), jnp.int32)
+    far = jnp.maximum(one, jnp.max(jnp.abs(x0))) / jnp.finfo(x0.dtype).eps
+    state = solver.init(x0, problem.size(x0))
+    return Lane(state, jnp.full((), RUNNING, jnp.int32), zero, zero, one, far, -one)
+
+
+def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, rules: Rules) -> Lane:
+    """Tell the solver what was found at its trial, and judge the lane."""
+    state = solver.tell(lane.state, trial, evaluation)
+    eps = jnp.finfo(state.x.dtype).eps
+    largest = jnp.max(jnp.abs(state.g))
+    started = jnp.isfinite(state.f)  # the start itself was finite
+    first = lane.nit == 0
+    scale = jnp.where(first & started, jnp.minimum(1.0, largest), lane.scale)
+    low = jnp.where(first & started, -jnp.maximum(1.0, jnp.abs(state.f)) / eps**2, lane.low)
+    nit = lane.nit + 1
+
+    # What rounding of f, and of x to the next floating-point number, can hide.
+    noise = 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g)) * jnp.max(jnp.abs(state.x)))
+    quiet = jnp.where(started & state.full & (state.predicted <= noise), lane.quiet + 1, 0)
+    unmoved = ~state.full & (jnp.max(jnp.abs(state.step)) <= eps * jnp.max(jnp.abs(state.x)))
+
+    # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
+    still = ~state.full | (jnp.max(jnp.abs(state.step)) <= jnp.sqrt(rules.tol) * (1 + jnp.max(jnp.abs(state.x))))
+    small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
+
+    floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
+    status = jnp.full((), RUNNING, jnp.int32)
+    for happened, verdict in (  # the first that happened wins
+        (first & ~started, Status.NONFINITE),
+        (small, jnp.where(lane.quiet > 0, floor, state.if_stationary)),
+        (state.status != RUNNING, state.status),
+        (quiet >= QUIET_TRIPS, floor),
+        ((jnp.max(jnp.abs(state.x)) > lane.far) | (state.f < low), Status.DIVERGED),
+        (started & unmoved, Status.LINE_SEARCH_FAILED),
+        (nit >= rules.max_steps, Status.MAX_STEPS),
+    ):
+        status = jnp.where((status == RUNNING) & happened, jnp.asarray(verdict, jnp.int32), status)
+    return Lane(state, status, nit, quiet.astype(jnp.int32), scale, lane.far, low)
+
+
+def outcome(lane: Lane) -> Outcome:
+    s = lane.state
+    return Outcome(s.x, s.f, s.g, lane.status, lane.nit, s.curvature)
+
+
+def solve(problem: Problem, solver: Solver, x0: Array, args: tuple[Any, ...], rules: Rules) -> Outcome:
+    """Run one start to its end inside one while_loop."""
+
+    def trip(lane: Lane) -> Lane:
+        trial = solver.ask(lane.state, problem.move)
+        return advance(solver, lane, trial, problem.evaluate(trial, args, solver.needs), rules)
+
+    lane = lax.while_loop(lambda lane: lane.status == RUNNING, trip, begin(solver, problem, x0))
+    return outcome(lane)
+
+
+def over_lanes(fn: Any, *in_axes: int | None | Any) -> Any:
+    """vmap with the lane axis last: small matrices become elementwise work over lanes."""
+    return jax.vmap(fn, in_axes=in_axes or -1, out_axes=-1)

@@ -1,0 +1,299 @@
+"""A pool of lanes of fixed width: a lane that ends writes its outcome and takes the next start, inside one loop.
+
+The lane axis is last in everything the loop carries, so that a lane's scalars are vectors over lanes. With several
+devices every device runs its own pool on its own block of starts under ``shard_map``; nothing is exchanged in the
+loop. The host runs the loop in segments, which is where progress is shown and Ctrl-C is heeded.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxnewton.loop import Lane, advance, begin, outcome, over_lanes
+from jaxnewton.problem import Problem
+from jaxnewton.starts import Starts, split_rows
+from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, succeeded
+
+TRIPS_A_ROUND = 4  # trips between refills: a refill costs about one trip, an ended lane waits two trips on average
+SEGMENT_SECONDS = 0.25  # between two looks of the host; what it costs is one dispatch
+
+
+def default_width(n: int, count: int) -> int:
+    """Lanes a device, for n unknowns and ``count`` starts a device.
+
+    Enough lanes to hide the cost of a kernel launch, few enough to stay in cache, and never so many that the last
+    starts, which end at different times, leave most of them idle.
+    """
+    widest = 1024 if n <= 4 else 256 if n <= 30 else 32
+    return max(min(widest, count // 8), min(count, 16))
+
+
+class Plan(NamedTuple):
+    """What a pool is compiled for; hashable."""
+
+    problem: Problem
+    solver: Solver
+    width: int  # lanes a device
+    size: int  # starts a device, the last one's padding included
+    keep: int | None  # outcomes kept a device; None: all
+    axes: tuple[int | None, ...]  # per argument: 0 if it has a row for every start
+    mesh: Mesh | None  # None: one device
+
+
+class Data(NamedTuple):
+    """What a pool reads, as one device sees it."""
+
+    starts: Any  # Starts
+    shared: tuple[Any, ...]  # arguments that all lanes share; None in the places of the others
+    rows: tuple[Any, ...]  # arguments with a row a start; None in the places of the others
+    count: Array  # () int32: starts of this device
+    rules: Rules
+
+
+class Kept(NamedTuple):
+    """Outcomes, one a row, and which start each belongs to (-1: none yet)."""
+
+    start: Array
+    outcome: Outcome
+
+
+class Pool(NamedTuple):
+    """What the loop carries."""
+
+    lanes: Lane  # lanes last
+    rows: tuple[Any, ...]  # arguments of each lane, lanes last
+    owner: Array  # (width,) int32: the start a lane works on; Plan.size: none
+    upcoming: Array  # () int32: next start to hand out
+    kept: Kept
+    tally: Array  # (statuses,) int32: lanes that ended with each
+
+
+def empty_pool(plan: Plan, data: Data) -> Pool:
+    """A pool of free lanes; the first refill hands them their starts. Made on the host, so that it compiles nothing."""
+
+    def shapes(data: Data) -> tuple[Any, Any]:
+        free = jnp.full(plan.width, plan.size, jnp.int32)
+        lanes, rows = _take(plan, data, free)
+        return (lanes, rows), over_lanes(outcome)(lanes)
+
+    (lanes, rows), outcomes = jax.eval_shape(shapes, _first_block(data))
+    parts = data.count.shape[0]
+    places = plan.size if plan.keep is None else plan.keep
+
+    def zeros(leaf: Any) -> np.ndarray:
+        return np.zeros((parts, *leaf.shape), leaf.dtype)
+
+    def no_rows(leaf: Any) -> np.ndarray:
+        return np.zeros((parts, places, *leaf.shape[:-1]), leaf.dtype)
+
+    return Pool(
+        lanes=jax.tree.map(zeros, lanes),
+        rows=jax.tree.map(zeros, rows),
+        owner=np.full((parts, plan.width), plan.size, np.int32),
+        upcoming=np.zeros(parts, np.int32),
+        kept=Kept(np.full((parts, places), -1, np.int32), jax.tree.map(no_rows, outcomes)),
+        tally=np.zeros((parts, len(Status)), np.int32),
+    )
+
+
+def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
+    """Rounds of a few trips and a refill, until all starts have ended or ``limit`` rounds are done."""
+
+    def one_trip(lanes: Lane, shared: tuple[Any, ...], rows: tuple[Any, ...]) -> Lane:
+        args = tuple(s if axis is None else r for s, r, axis in zip(shared, rows, plan.axes, strict=True))
+
+        def ask(state: Any) -> Array:
+            return plan.solver.ask(state, plan.problem.move)
+
+        def judge(lane: Lane, trial: Array, evaluation: Any) -> Lane:
+            new = advance(plan.solver, lane, trial, evaluation, data.rules)
+            return jax.tree.map(lambda a, b: jnp.where(lane.status == RUNNING, a, b), new, lane)
+
+        trials = over_lanes(ask)(lanes.state)
+        axes = tuple(axis if axis is None else -1 for axis in plan.axes)
+        evaluate = over_lanes(lambda x, args: plan.problem.evaluate(x, args, plan.solver.needs), -1, axes)
+        return over_lanes(judge)(lanes, trials, evaluate(trials, args))
+
+    def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
+        pool, done = carry
+        lanes = lax.fori_loop(0, TRIPS_A_ROUND, lambda _, lanes: one_trip(lanes, data.shared, pool.rows), pool.lanes)
+        return refill(plan, data, pool._replace(lanes=lanes)), done + 1
+
+    def unfinished(carry: tuple[Pool, Array]) -> Array:
+        pool, done = carry
+        return (jnp.any(pool.owner < plan.size) | (pool.upcoming < data.count)) & (done < limit)
+
+    return lax.while_loop(unfinished, one_round, (pool, jnp.zeros((), jnp.int32)))[0]
+
+
+def refill(plan: Plan, data: Data, pool: Pool) -> Pool:
+    """Record the lanes that have ended, and hand the free ones the next starts."""
+    free = pool.lanes.status != RUNNING
+    ended = free & (pool.owner < plan.size)
+    statuses = jnp.arange(len(Status), dtype=jnp.int32)[:, None]
+    counted = (pool.lanes.status[None] == statuses) & ended[None]
+    tally = pool.tally + jnp.sum(counted, axis=1, dtype=jnp.int32)
+    turn = pool.upcoming + jnp.cumsum(free, dtype=jnp.int32) - 1
+    handed = free & (turn < data.count)
+    fresh = _take(plan, data, turn)
+    lanes, rows = jax.tree.map(lambda new, old: jnp.where(handed, new, old), fresh, (pool.lanes, pool.rows))
+    owner = jnp.where(free, jnp.where(handed, turn, plan.size), pool.owner)
+    upcoming = jnp.minimum(pool.upcoming + jnp.sum(free, dtype=jnp.int32), data.count)
+    return Pool(lanes, rows, owner, upcoming, _record(plan, pool, ended), tally)
+
+
+def _take(plan: Plan, data: Data, index: Array) -> tuple[Lane, tuple[Any, ...]]:
+    """Fresh lanes, lanes last, for the starts numbered ``index`` (width,), and the rows of their arguments."""
+
+    def fresh(i: Array) -> tuple[Lane, tuple[Any, ...]]:
+        x0 = data.starts.make(i)
+        return begin(plan.solver, plan.problem, x0), jax.tree.map(lambda leaf: leaf[i], data.rows)
+
+    return over_lanes(fresh)(jnp.minimum(index, plan.size - 1))
+
+
+def _record(plan: Plan, pool: Pool, ended: Array) -> Kept:
+    rows = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), over_lanes(outcome)(pool.lanes))
+    if plan.keep is None:
+        place = jnp.where(ended, pool.owner, plan.size)
+        new = Kept(pool.owner, rows)
+        return jax.tree.map(lambda kept, row: kept.at[place].set(row, mode="drop"), pool.kept, new)
+    new = Kept(jnp.where(ended, pool.owner, -1), rows)
+    both = jax.tree.map(lambda kept, row: jnp.concatenate([kept, row]), pool.kept, new)
+    return best_first(both, plan.keep)
+
+
+def best_first(kept: Kept, count: int) -> Kept:
+    """The ``count`` best: successes before others, then the lowest objective, then the earliest start."""
+    empty = kept.start < 0
+    rank = jnp.where(empty, 2, jnp.where(succeeded(kept.outcome.status), 0, 1)).astype(jnp.int32)
+    fun = jnp.where(jnp.isnan(kept.outcome.fun), jnp.inf, kept.outcome.fun)
+    place = jnp.arange(rank.shape[0], dtype=jnp.int32)
+    *_, order = lax.sort((rank, fun, kept.start, place), num_keys=3)
+    return jax.tree.map(lambda leaf: leaf[order[:count]], kept)
+
+
+def _first_block(data: Data) -> Data:
+    return data._replace(starts=_first(data.starts), rows=_first(data.rows), count=data.count[0])
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def run_segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
+    """``run_rounds`` on every device; the devices' blocks are stacked on a leading axis of everything."""
+
+    def block(data: Data, pool: Pool, limit: Array) -> Pool:
+        return jax.tree.map(lambda leaf: leaf[None], run_rounds(plan, _first_block(data), _first(pool), limit))
+
+    if plan.mesh is None:
+        return block(data, pool, limit)
+    split, whole = PartitionSpec("device"), PartitionSpec()
+    specs = (Data(split, whole, split, split, whole), split, whole)
+    return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=split, check_vma=False)(data, pool, limit)
+
+
+class Report(NamedTuple):
+    """What a run of the pool comes to."""
+
+    kept: Kept  # every start in its order, or the best first
+    tally: Array  # (statuses,)
+    finished: int | None  # starts that ended; None when traced
+    compile_seconds: float
+    solve_seconds: float
+
+
+def solve_pool(
+    problem: Problem,
+    solver: Solver,
+    starts: Starts,
+    args: tuple[Any, ...],
+    axes: tuple[int | None, ...],
+    rules: Rules,
+    *,
+    width: int,
+    keep: int | None,
+    devices: list[Any],
+    watch: Any = None,
+) -> Report:
+    """Solve all starts. ``watch(finished, tally, best)`` is called between segments; Ctrl-C ends after the segment."""
+    parts = min(len(devices), starts.count)
+    size = -(-starts.count // parts)
+    mesh = Mesh(devices[:parts], ("device",)) if parts > 1 else None
+    plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
+    counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
+    shared = tuple(arg if axis is None else None for arg, axis in zip(args, axes, strict=True))
+    rows = tuple(None if axis is None else arg for arg, axis in zip(args, axes, strict=True))
+    rows = jax.tree.map(lambda leaf: split_rows(leaf, parts, size), rows)
+    data = Data(starts.split(parts, size), shared, rows, counts, rules)
+
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
+        pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
+        return Report(_joined(plan, pool.kept), jnp.sum(pool.tally, axis=0, dtype=jnp.int32), None, 0.0, 0.0)
+
+    began = time.perf_counter()
+    pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(0))  # compiles; runs nothing
+    jax.block_until_ready(pool)
+    compiled = time.perf_counter()
+    rounds = 1
+    with Interruption() as interruption:
+        while True:
+            segment = time.perf_counter()
+            pool = run_segment(plan, data, pool, jnp.int32(rounds))
+            finished = int(jnp.sum(pool.tally))
+            spent = time.perf_counter() - segment
+            rounds = min(max(rounds, int(rounds * min(SEGMENT_SECONDS / max(spent, 1e-6), 8.0))), 2**30)
+            if watch is not None:
+                watch(finished, pool.tally, _best(pool.kept))
+            if finished == starts.count or interruption.asked:
+                break
+    kept = _joined(plan, pool.kept)
+    if keep is None and finished < starts.count:
+        kept = jax.tree.map(lambda leaf: leaf[kept.start >= 0], kept)
+    tally = jnp.sum(pool.tally, axis=0, dtype=jnp.int32)
+    return Report(kept, tally, finished, compiled - began, time.perf_counter() - compiled)
+
+
+def _joined(plan: Plan, kept: Kept) -> Kept:
+    """The devices' outcomes as one list, with the starts' own numbers."""
+    parts = kept.start.shape[0]
+    offset = plan.size * jnp.arange(parts, dtype=jnp.int32)[:, None]
+    kept = kept._replace(start=jnp.where(kept.start >= 0, kept.start + offset, -1))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
+    return flat if plan.keep is None or parts == 1 else best_first(flat, plan.keep)
+
+
+def _best(kept: Kept) -> float:
+    good = (kept.start >= 0) & succeeded(kept.outcome.status)
+    return float(jnp.min(jnp.where(good, kept.outcome.fun, jnp.inf)))
+
+
+class Interruption:
+    """Ctrl-C asked for, but heeded only between segments; a second one is not held back."""
+
+    def __enter__(self) -> Interruption:
+        self.asked = False
+        self._ours = threading.current_thread() is threading.main_thread()
+        if self._ours:
+            self._previous = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, self._previous)
+
+    def __exit__(self, *_: Any) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, self._previous)

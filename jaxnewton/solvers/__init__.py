@@ -1,0 +1,1 @@
+"""One file a family. A solver is a frozen dataclass with ``init``, ``ask`` and ``tell``; see ``types.Solver``."""

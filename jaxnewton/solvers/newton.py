@@ -1,0 +1,132 @@
+"""Newton's method, pure and damped (Nocedal & Wright 2006, section 3.4; Levenberg 1944, Goldfeld et al. 1966)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnewton import linalg
+from jaxnewton.solvers.common import finite, gain_ratio, keep, resolution, running, verdict
+from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
+
+
+RELAX, TIGHTEN, SMALLEST = 0.1, 8.0, 1e-4  # of the damping, which is relative to the norm of H
+
+
+class State(NamedTuple):
+    # changed when a trial is accepted
+    x: Array  # (n,) last accepted point
+    f: Array  # () inf before the first
+    g: Array  # (n,)
+    H: Array  # (n, n)
+    # changed every trip
+    damping: Array  # () mu >= 0, relative to the norm of H (and of g, where H is 0)
+    step: Array  # (n,) from x to the next trial
+    predicted: Array  # () decrease of the model along step
+    full: Array  # () bool: an undamped step with a positive definite H
+    curvature: Array  # () nan: the factorisation does not know it
+    if_stationary: Array  # () int32
+    status: Array  # () int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Newton:
+    """Newton's method: one factorisation of H + mu I a trip, LDL' unrolled over lanes for small n, Cholesky above.
+
+    Args:
+        damped: True: mu is raised when a trial is worse than the model promised and lowered to 0 when it is not; where
+            H + mu I is not positive definite it is modified until it is. A descent method; a stationary point that is
+            not a minimum is reported as SADDLE or SINGULAR. False: the pure iteration x - H^-1 g, which accepts every
+            finite trial, converges to any kind of stationary point, and ends as SINGULAR where H is.
+    """
+
+    damped: bool = True
+
+    needs = Needs.HESSIAN
+
+    def init(self, x0: Array, size: int | None = None) -> State:
+        n = x0.shape[0] if size is None else size
+        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
+        zeros, nan = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype)
+        no = jnp.zeros((), bool)
+        return State(x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zeros, zero, no, nan, running(), running())
+
+    def ask(self, state: State, move: Move = jnp.add) -> Array:
+        return move(state.x, state.step)
+
+    def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
+        return (self._tell_damped if self.damped else self._tell_pure)(state, x, evaluation)
+
+    def _tell_damped(self, state: State, x: Array, evaluation: Evaluation) -> State:
+        first = jnp.isinf(state.f)
+        rho = gain_ratio(state.f, evaluation.f, state.predicted)
+        accept = finite(evaluation) & (first | (rho > 1e-4))
+        x, f, g, H = keep(accept, (x, *evaluation), (state.x, state.f, state.g, state.H))
+
+        damping = jnp.where(accept & (rho > 0.75), RELAX * state.damping, state.damping)
+        damping = jnp.where(damping < SMALLEST, 0.0, damping)
+        damping = jnp.where(accept & (rho >= 0.25), damping, TIGHTEN * jnp.maximum(state.damping, SMALLEST))
+        damping = jnp.where(first, 0.0, damping)
+
+        norm = linalg.max_norm(H)
+        zero = resolution(norm, g.shape[0])
+        scale = norm + jnp.max(jnp.abs(g))  # not 0 where H is
+        step, smallest = _modified_solve(H, damping * scale, -g, zero)
+        predicted = -jnp.sum(g * step) - 0.5 * jnp.sum(step * jnp.sum(H * step[None, :], axis=1))
+        met = verdict(smallest, zero)
+        return State(
+            x=x, f=f, g=g, H=H,
+            damping=damping,
+            step=step,
+            predicted=jnp.maximum(predicted, 0.0),
+            full=(damping == 0) & (smallest > zero),
+            curvature=state.curvature,
+            if_stationary=jnp.where((damping == 0) | (met == Status.SADDLE), met, RUNNING).astype(jnp.int32),
+            status=state.status,
+        )  # fmt: skip
+
+    def _tell_pure(self, state: State, x: Array, evaluation: Evaluation) -> State:
+        ok = finite(evaluation)
+        x, f, g, H = keep(ok, (x, *evaluation), (state.x, state.f, state.g, state.H))
+        zero = resolution(linalg.max_norm(H), g.shape[0])
+        lam, V = linalg.eigh(H)  # H may be indefinite: LDL' without pivoting would not do
+        singular = jnp.min(jnp.abs(lam)) <= zero
+        along = jnp.sum(V * g[:, None], axis=0) / jnp.where(singular, 1.0, lam)
+        step = jnp.where(singular, 0.0, -jnp.sum(V * along[None, :], axis=1))
+        met = jnp.where(singular, jnp.int32(Status.SINGULAR), verdict(lam[0], zero))
+        lost = jnp.where(singular, Status.SINGULAR, jnp.where(ok, RUNNING, Status.DIVERGED))
+        return State(
+            x=x, f=f, g=g, H=H,
+            damping=state.damping,
+            step=step,
+            predicted=jnp.abs(0.5 * jnp.sum(g * step)),
+            full=jnp.ones((), bool),
+            curvature=lam[0],
+            if_stationary=met.astype(jnp.int32),
+            status=lost.astype(jnp.int32),
+        )  # fmt: skip
+
+
+def _modified_solve(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array]:
+    """(H + shift I + E)^-1 b with E = 0 where that is positive definite; and the smallest pivot without E."""
+    n = b.shape[0]
+    if linalg.unrolls(linalg.UNROLL_LDL, n):
+        return linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero)
+    return _solve_with_first_definite(H, shift, b, zero)
+
+
+def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array]:
+    """Cholesky at three shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
+    n = b.shape[0]
+    off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
+    safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + 2 * zero  # Gershgorin
+    shifts = jnp.stack([shift, shift + 0.1 * safe, shift + safe])
+    L = jax.vmap(linalg.cholesky)(H[None] + shifts[:, None, None] * jnp.eye(n, dtype=H.dtype)[None])
+    definite = jnp.all(jnp.isfinite(L), axis=(1, 2))
+    chosen = jnp.argmax(definite)
+    step = linalg.cholesky_solve(L[chosen], b)
+    smallest = jnp.where(definite[0], jnp.min(jnp.diagonal(L[0])) ** 2, -linalg.max_norm(H))
+    return step, smallest

@@ -1,0 +1,142 @@
+"""Where starts come from: an array, or a recipe that makes start number i when its turn comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnewton.types import Array
+
+
+class Starts(Protocol):
+    """A pytree, so that it enters a compiled loop as an argument. ``count`` starts, each a flat vector (n,)."""
+
+    @property
+    def count(self) -> int: ...
+
+    def make(self, index: Array) -> Array:
+        """Start number ``index``; it depends on nothing but the index, so not on width, devices or order."""
+        ...
+
+    def split(self, parts: int, size: int) -> Self:
+        """The same starts with a leading axis of ``parts``: part p holds numbers p * size and on, counted from 0."""
+        ...
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["rows"], meta_fields=["count"])
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Starts that are given: the rows of an array (count, n)."""
+
+    rows: Array
+    count: int
+
+    def make(self, index: Array) -> Array:
+        return self.rows[index]
+
+    def split(self, parts: int, size: int) -> Rows:
+        return Rows(split_rows(self.rows, parts, size), self.count)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["key", "a", "b", "offset"], meta_fields=["count", "draw"]
+)
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Starts drawn one by one from ``fold_in(key, index)``; nothing is stored."""
+
+    key: Array
+    a: Array  # (n,)
+    b: Array  # (n,)
+    offset: Array  # () number of the first
+    count: int
+    draw: Any  # (key, a, b) -> (n,)
+
+    def make(self, index: Array) -> Array:
+        return self.draw(jax.random.fold_in(self.key, self.offset + index), self.a, self.b)
+
+    def split(self, parts: int, size: int) -> Drawn:
+        repeat = functools.partial(jnp.repeat, repeats=parts, axis=0)
+        offsets = self.offset + size * jnp.arange(parts, dtype=self.offset.dtype)
+        whole = [repeat(leaf[None]) for leaf in (self.key, self.a, self.b)]
+        return Drawn(*whole, offsets, self.count, self.draw)
+
+
+def split_rows(rows: Array, parts: int, size: int) -> Array:
+    """Rows (m, ...) as (parts, size, ...); the last part is padded with copies of the last row."""
+    short = parts * size - rows.shape[0]
+    padded = jnp.concatenate([rows, jnp.repeat(rows[-1:], short, axis=0)]) if short else rows
+    return padded.reshape(parts, size, *rows.shape[1:])
+
+
+def uniform(key: Array, lower: Any, upper: Any, count: int) -> Drawn:
+    """``count`` starts uniform in the box [lower, upper]; at least one of the two is a vector (n,)."""
+    a, b = _box(lower, upper)
+    return Drawn(_key(key), a, b, jnp.zeros((), jnp.int32), _count(count), _uniform)
+
+
+def normal(key: Array, mean: Any, scale: Any, count: int) -> Drawn:
+    """``count`` starts from independent normals; ``mean`` or ``scale`` (standard deviations) is a vector (n,)."""
+    a, b = _vectors("mean", mean, "scale", scale)
+    if not np.all(np.asarray(b) >= 0):
+        raise ValueError(f"scale must not be negative; it has a smallest entry of {np.min(np.asarray(b))}")
+    return Drawn(_key(key), a, b, jnp.zeros((), jnp.int32), _count(count), _normal)
+
+
+def sobol(lower: Any, upper: Any, count: int, *, seed: int = 0) -> Rows:
+    """``count`` points of a scrambled Sobol sequence in the box, by scipy.stats.qmc; a power of two is best balanced."""
+    from scipy.stats import qmc  # slow to import
+
+    a, b = _box(lower, upper)
+    engine = qmc.Sobol(a.shape[0], rng=seed)
+    exponent = max(_count(count) - 1, 0).bit_length()
+    unit = jnp.asarray(engine.random_base2(exponent)[:count], a.dtype)
+    return Rows(a + unit * (b - a), count)
+
+
+def _uniform(key: Array, a: Array, b: Array) -> Array:
+    return jax.random.uniform(key, a.shape, a.dtype, a, b)
+
+
+def _normal(key: Array, a: Array, b: Array) -> Array:
+    return a + b * jax.random.normal(key, a.shape, a.dtype)
+
+
+def _box(lower: Any, upper: Any) -> tuple[Array, Array]:
+    a, b = _vectors("lower", lower, "upper", upper)
+    if not np.all(np.asarray(a) <= np.asarray(b)):
+        worst = int(np.argmax(np.asarray(a) - np.asarray(b)))
+        raise ValueError(f"lower must not exceed upper; component {worst} has lower {a[worst]} and upper {b[worst]}")
+    return a, b
+
+
+def _vectors(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Array, Array]:
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    dtype = jnp.result_type(a, b, jnp.float32 if a.dtype != b.dtype else a.dtype)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        shape = ()
+    if len(shape) != 1 or shape[0] == 0:
+        raise ValueError(
+            f"{name_a} and {name_b} must broadcast to one non-empty vector (n,); they have shapes {a.shape} and {b.shape}"
+        )
+    return jnp.broadcast_to(a.astype(dtype), shape), jnp.broadcast_to(b.astype(dtype), shape)
+
+
+def _key(key: Any) -> Array:
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"key must be a jax.random.key; it is a {type(key).__name__}")
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def _count(count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < 2**31:
+        raise ValueError(f"count must be an integer from 1 to 2**31 - 1; it is {count!r}")
+    return int(count)

@@ -1,0 +1,97 @@
+"""The energy of unit charges on the unit sphere as a problem on a product of spheres.
+
+E = sum over pairs of 1/r. Points are ambient (3 numbers each); gradients, Hessians and steps are in an orthonormal
+tangent frame at each point (2 numbers each), so the Hessian is the Riemannian one. Distances come from coordinate
+differences, never from 2 - 2 x.y, which cancels for close charges.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxnewton.types import Array, Evaluation, Needs
+
+
+def energy(points: Any) -> Array:
+    """Sum over pairs of 1/distance, of points (..., n, 3); in the points' dtype. Differentiable."""
+    points = jnp.asarray(points)
+    if points.ndim < 2 or points.shape[-1] != 3 or points.shape[-2] < 2:
+        raise ValueError(f"points must have shape (..., n, 3) with n at least 2; it is {points.shape}")
+    i, j = jnp.triu_indices(points.shape[-2], k=1)
+    difference = points[..., i, :] - points[..., j, :]
+    return jnp.sum(1 / jnp.sqrt(jnp.sum(difference**2, axis=-1)), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Charges:
+    """The problem that the pool solves: x is (3 n,), x, y and z of all points in turn; g is (2 n,), likewise.
+
+    Args:
+        n: number of charges.
+        deflate: add c U U' to the Hessian, U the directions of the three rotations, along which the energy does not
+            change; with it the Hessian at a minimum is positive definite, and smaller eigenvalues are not touched.
+    """
+
+    n: int
+    deflate: bool = True
+
+    def size(self, x: Array) -> int:
+        return 2 * self.n
+
+    def move(self, x: Array, step: Array) -> Array:
+        """Retraction by projection: second order, so that the Riemannian Hessian is that of the pulled-back energy."""
+        p = x.reshape(3, self.n)
+        a, b = _frame(p)
+        s = step.reshape(2, self.n)
+        moved = p + a * s[0][None] + b * s[1][None]
+        return (moved / jnp.sqrt(jnp.sum(moved**2, axis=0))[None]).reshape(-1)
+
+    def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
+        del args
+        p = x.reshape(3, self.n)
+        frame = _frame(p)
+        d = p[:, :, None] - p[:, None, :]
+        r2 = jnp.sum(d * d, axis=0) + jnp.eye(self.n, dtype=x.dtype)  # the diagonal is not a pair
+        other = 1 - jnp.eye(self.n, dtype=x.dtype)
+        inverse = other / jnp.sqrt(r2)
+        cubed = inverse / r2
+        f = 0.5 * jnp.sum(inverse)
+        ambient = -jnp.sum(d * cubed[None], axis=2)  # sum over j of -(x_i - x_j) / r^3
+        g = jnp.concatenate([jnp.sum(q * ambient, axis=0) for q in frame])
+        if needs is Needs.GRADIENT:
+            return Evaluation(f, g, None)
+        # u[k][i, j] = q_k(i) . x_j;   c = x_i . x_j = 1 - r^2 / 2
+        u = [jnp.sum(q[:, :, None] * p[:, None, :], axis=0) for q in frame]
+        fifth = 3 * cubed / r2
+        own = jnp.sum(cubed * (1 - 0.5 * r2), axis=1)
+        rows = []
+        for k, q in enumerate(frame):
+            row = []
+            for m, s in enumerate(frame):
+                block = cubed * jnp.sum(q[:, :, None] * s[:, None, :], axis=0) + fifth * u[k] * u[m].T
+                diagonal = jnp.sum(fifth * u[k] * u[m], axis=1) - (own if k == m else 0.0)
+                row.append(block + diagonal[:, None] * jnp.eye(self.n, dtype=x.dtype))
+            rows.append(jnp.concatenate(row, axis=1))
+        H = jnp.concatenate(rows, axis=0)
+        if self.deflate:
+            H = H + self._rotations_shift(p, frame, jnp.sum(jnp.diagonal(H)))
+        return Evaluation(f, g, H if needs is Needs.HESSIAN else jnp.sum(g * jnp.sum(H * g[None], axis=1)))
+
+    def _rotations_shift(self, p: Array, frame: tuple[Array, Array], trace: Array) -> Array:
+        """c U U' with U = (frame) . (e_k x x_i), whose nonzero singular values squared are about 2 n / 3."""
+        a, b = frame  # q . (e x p) = e . (p x q), and p x a = b, p x b = -a
+        U = jnp.concatenate([b, -a], axis=1)  # (3, 2 n)
+        c = 4.5 * trace / (2 * self.n) / self.n
+        return c * jnp.sum(U[:, :, None] * U[:, None, :], axis=0)
+
+
+def _frame(p: Array) -> tuple[Array, Array]:
+    """Two orthonormal tangents (3, n) at unit vectors p (3, n), without a branch (Duff et al. 2017)."""
+    x, y, z = p
+    s = jnp.where(z >= 0, 1.0, -1.0).astype(p.dtype)
+    a = -1 / (s + z)
+    b = x * y * a
+    return jnp.stack([1 + s * x * x * a, s * b, -s * x]), jnp.stack([b, s + y * y * a, -y])

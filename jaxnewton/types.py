@@ -1,0 +1,138 @@
+"""The words every other module speaks: statuses, evaluations, the solver protocol, solutions."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+Move = Callable[[Array, Array], Array]
+
+
+class Status(enum.IntEnum):
+    """How a lane ended. ``success`` means ``CONVERGED`` or ``NOISE_FLOOR``."""
+
+    CONVERGED = 0
+    NOISE_FLOOR = 1
+    MAX_STEPS = 2
+    NONFINITE = 3
+    DIVERGED = 4
+    SADDLE = 5
+    SINGULAR = 6
+    LINE_SEARCH_FAILED = 7
+    INFEASIBLE = 8
+
+
+RUNNING = -1  # the status of a lane that has not ended; never seen in a Solution
+
+MESSAGES = {
+    Status.CONVERGED: "converged: the gradient is within the tolerance and the Hessian, where known, is positive definite",
+    Status.NOISE_FLOOR: "converged as far as this dtype can tell: no further decrease is representable",
+    Status.MAX_STEPS: "stopped after max_steps trips without convergence",
+    Status.NONFINITE: "the objective or a derivative is not finite at the start",
+    Status.DIVERGED: "the objective decreases without bound, or x runs away to infinity",
+    Status.SADDLE: "stationary, but the Hessian has a negative eigenvalue: a saddle point or a maximum",
+    Status.SINGULAR: "the Hessian is singular here: the minimum is not isolated, or cannot be told from a saddle",
+    Status.LINE_SEARCH_FAILED: "no step, however short, was accepted although the gradient is not small",
+    Status.INFEASIBLE: "no point that satisfies the constraints was found",
+}
+
+
+def succeeded(status: Array) -> Array:
+    """True where a status counts as success."""
+    return (status == Status.CONVERGED) | (status == Status.NOISE_FLOOR)
+
+
+class Needs(enum.Enum):
+    """What a solver must know at a trial point."""
+
+    GRADIENT = "f, g"
+    CURVATURE = "f, g, g'Hg"
+    HESSIAN = "f, g, H"
+
+
+class Evaluation(NamedTuple):
+    """A problem at one point. ``H`` is None, the scalar g'Hg, or the Hessian (n, n), by ``Needs``."""
+
+    f: Array  # ()
+    g: Array  # (n,)
+    H: Any
+
+
+class SolverState(Protocol):
+    """The fields of a solver's state that the loop reads. Solvers carry more beside them."""
+
+    @property
+    def x(self) -> Array: ...  # last accepted point; always finite once f is
+    @property
+    def f(self) -> Array: ...  # () its objective; inf before the first point is accepted
+    @property
+    def g(self) -> Array: ...  # (n,) its gradient
+    @property
+    def step(self) -> Array: ...  # (n,) from x to the next trial
+    @property
+    def predicted(self) -> Array: ...  # () decrease that the model promises for step
+    @property
+    def full(self) -> Array: ...  # () bool: step is the model's own minimiser, not cut short
+    @property
+    def curvature(self) -> Array: ...  # () smallest eigenvalue of the Hessian at x, or nan
+    @property
+    def if_stationary(self) -> Array: ...  # () int32: what x is called if g is zero; RUNNING: not known yet, or a way down is
+    @property
+    def status(self) -> Array: ...  # () int32: RUNNING, or the solver's own reason to stop
+
+
+class Solver(Protocol):
+    """Three pure functions over one lane's state. Solvers are frozen dataclasses: hashable and equal by value."""
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def init(self, x0: Array, size: int | None = None) -> Any:
+        """A fresh state whose first trial is ``x0``; ``size``: number of unknowns where it is not x0's own (manifolds)."""
+        ...
+
+    def ask(self, state: Any, move: Move = jnp.add) -> Array:
+        """The next trial point. ``move(x, step)`` takes a step: addition, or a manifold's retraction."""
+        ...
+
+    def tell(self, state: Any, x: Array, evaluation: Evaluation) -> Any:
+        """The state after the trial ``x`` has been evaluated; a non-finite trial is a rejected one."""
+        ...
+
+
+class Rules(NamedTuple):
+    """The stopping rule's numbers; they are traced, so changing them compiles nothing anew."""
+
+    tol: Any  # () of x's dtype
+    max_steps: Any  # () int32
+
+
+def default_tol(dtype: Any) -> float:
+    """eps**0.5 rounded down to a power of ten in double precision (1e-8); 1e-5 in single."""
+    return 1e-8 if jnp.finfo(dtype).eps < 1e-12 else 1e-5
+
+
+DEFAULT_MAX_STEPS = 500
+
+
+class Outcome(NamedTuple):
+    """What one lane leaves behind."""
+
+    x: Array  # (n,)
+    fun: Array  # ()
+    grad: Array  # (n,)
+    status: Array  # () int32
+    nit: Array  # () int32
+    curvature: Array  # ()
+
+
+def message(status: Any) -> str:
+    """The sentence for one status (host only)."""
+    code = int(np.asarray(status))
+    return MESSAGES[Status(code)] if code != RUNNING else "stopped before it ended"
