@@ -1,6 +1,6 @@
 """Second-order methods for one starting point or a million, in JAX."""
 
-from jaxnewton import starts
+from jaxnewton import starts, thomson
 from jaxnewton.api import minimize, minimize_batch
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.newton import Newton
@@ -20,4 +20,5 @@ __all__ = [
     "minimize",
     "minimize_batch",
     "starts",
+    "thomson",
 ]

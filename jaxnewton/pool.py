@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnewton.loop import Lane, advance, begin, outcome, over_lanes
 from jaxnewton.problem import Problem
@@ -58,6 +58,9 @@ class Data(NamedTuple):
     rows: tuple[Any, ...]  # arguments with a row a start; None in the places of the others
     count: Array  # () int32: starts of this device
     rules: Rules
+
+
+DATA_SPECS = Data(*(PartitionSpec(*names) for names in (["device"], [], ["device"], ["device"], [])))
 
 
 class Kept(NamedTuple):
@@ -200,9 +203,17 @@ def run_segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
 
     if plan.mesh is None:
         return block(data, pool, limit)
-    split, whole = PartitionSpec("device"), PartitionSpec()
-    specs = (Data(split, whole, split, split, whole), split, whole)
-    return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=split, check_vma=False)(data, pool, limit)
+    specs = (DATA_SPECS, PartitionSpec("device"), PartitionSpec())
+    return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=specs[1], check_vma=False)(data, pool, limit)
+
+
+def _place(plan: Plan, device: Any, data: Data, pool: Pool) -> tuple[Data, Pool]:
+    """Everything where the loop will want it, so that the first call compiles for what the later calls bring."""
+    if plan.mesh is None:
+        return jax.device_put((data, pool), device)
+    specs = (DATA_SPECS, PartitionSpec("device"))
+    shardings = jax.tree.map(functools.partial(NamedSharding, plan.mesh), specs, is_leaf=lambda s: isinstance(s, PartitionSpec))
+    return jax.device_put((data, pool), shardings)
 
 
 class Report(NamedTuple):
@@ -244,7 +255,8 @@ def solve_pool(
         return Report(_joined(plan, pool.kept), jnp.sum(pool.tally, axis=0, dtype=jnp.int32), None, 0.0, 0.0)
 
     began = time.perf_counter()
-    pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(0))  # compiles; runs nothing
+    data, pool = _place(plan, devices[0], data, empty_pool(plan, data))
+    pool = run_segment(plan, data, pool, jnp.int32(0))  # compiles; runs nothing
     jax.block_until_ready(pool)
     compiled = time.perf_counter()
     rounds = 1
@@ -252,20 +264,21 @@ def solve_pool(
         while True:
             segment = time.perf_counter()
             pool = run_segment(plan, data, pool, jnp.int32(rounds))
-            finished = int(jnp.sum(pool.tally))
+            finished = int(np.sum(np.asarray(pool.tally)))
             spent = time.perf_counter() - segment
             rounds = min(max(rounds, int(rounds * min(SEGMENT_SECONDS / max(spent, 1e-6), 8.0))), 2**30)
             if watch is not None:
-                watch(finished, pool.tally, _best(pool.kept))
+                watch(finished, pool.tally, float(_best(pool.kept)))
             if finished == starts.count or interruption.asked:
                 break
     kept = _joined(plan, pool.kept)
     if keep is None and finished < starts.count:
         kept = jax.tree.map(lambda leaf: leaf[kept.start >= 0], kept)
-    tally = jnp.sum(pool.tally, axis=0, dtype=jnp.int32)
+    tally = jnp.asarray(np.sum(np.asarray(pool.tally), axis=0, dtype=np.int32))
     return Report(kept, tally, finished, compiled - began, time.perf_counter() - compiled)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _joined(plan: Plan, kept: Kept) -> Kept:
     """The devices' outcomes as one list, with the starts' own numbers."""
     parts = kept.start.shape[0]
@@ -275,9 +288,10 @@ def _joined(plan: Plan, kept: Kept) -> Kept:
     return flat if plan.keep is None or parts == 1 else best_first(flat, plan.keep)
 
 
-def _best(kept: Kept) -> float:
+@jax.jit
+def _best(kept: Kept) -> Array:
     good = (kept.start >= 0) & succeeded(kept.outcome.status)
-    return float(jnp.min(jnp.where(good, kept.outcome.fun, jnp.inf)))
+    return jnp.min(jnp.where(good, kept.outcome.fun, jnp.inf))
 
 
 class Interruption:

@@ -77,7 +77,7 @@ def split_rows(rows: Array, parts: int, size: int) -> Array:
 def uniform(key: Array, lower: Any, upper: Any, count: int) -> Drawn:
     """``count`` starts uniform in the box [lower, upper]; at least one of the two is a vector (n,)."""
     a, b = _box(lower, upper)
-    return Drawn(_key(key), a, b, jnp.zeros((), jnp.int32), _count(count), _uniform)
+    return Drawn(as_key(key), a, b, jnp.zeros((), jnp.int32), as_count(count), _uniform)
 
 
 def normal(key: Array, mean: Any, scale: Any, count: int) -> Drawn:
@@ -85,7 +85,7 @@ def normal(key: Array, mean: Any, scale: Any, count: int) -> Drawn:
     a, b = _vectors("mean", mean, "scale", scale)
     if not np.all(np.asarray(b) >= 0):
         raise ValueError(f"scale must not be negative; it has a smallest entry of {np.min(np.asarray(b))}")
-    return Drawn(_key(key), a, b, jnp.zeros((), jnp.int32), _count(count), _normal)
+    return Drawn(as_key(key), a, b, jnp.zeros((), jnp.int32), as_count(count), _normal)
 
 
 def sobol(lower: Any, upper: Any, count: int, *, seed: int = 0) -> Rows:
@@ -94,7 +94,7 @@ def sobol(lower: Any, upper: Any, count: int, *, seed: int = 0) -> Rows:
 
     a, b = _box(lower, upper)
     engine = qmc.Sobol(a.shape[0], rng=seed)
-    exponent = max(_count(count) - 1, 0).bit_length()
+    exponent = max(as_count(count) - 1, 0).bit_length()
     unit = jnp.asarray(engine.random_base2(exponent)[:count], a.dtype)
     return Rows(a + unit * (b - a), count)
 
@@ -130,13 +130,13 @@ def _vectors(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Array, Array]:
     return jnp.broadcast_to(a.astype(dtype), shape), jnp.broadcast_to(b.astype(dtype), shape)
 
 
-def _key(key: Any) -> Array:
+def as_key(key: Any) -> Array:
     if not isinstance(key, jax.Array):
         raise TypeError(f"key must be a jax.random.key; it is a {type(key).__name__}")
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
-def _count(count: Any) -> int:
+def as_count(count: Any) -> int:
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < 2**31:
         raise ValueError(f"count must be an integer from 1 to 2**31 - 1; it is {count!r}")
     return int(count)
