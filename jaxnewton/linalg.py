@@ -22,7 +22,7 @@ from jaxnewton.types import Array
 # is compile time, which grows like n**3 (1 s for LDL' at n = 10, 1.7 s for tridiagonalisation at 8). Elsewhere the
 # limit follows public figures of one-matrix-a-thread GPU kernels and is not measured here.
 UNROLL_LDL = {"cpu": 10}
-UNROLL_TRIDIAGONAL = {"cpu": 6}
+UNROLL_TRIDIAGONAL = {"cpu": 5}
 UNROLL_ELSEWHERE = 16
 
 

@@ -25,6 +25,7 @@ from jaxnewton.starts import Starts, split_rows
 from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, succeeded
 
 TRIPS_A_ROUND = 4  # trips between refills: a refill costs about one trip, an ended lane waits two trips on average
+HANDED_A_ROUND = 4  # at most one lane in four is refilled in a round; what falls due is less, but at the beginning
 SEGMENT_SECONDS = 0.25  # between two looks of the host; what it costs is one dispatch
 
 
@@ -85,8 +86,8 @@ def empty_pool(plan: Plan, data: Data) -> Pool:
     """A pool of free lanes; the first refill hands them their starts. Made on the host, so that it compiles nothing."""
 
     def shapes(data: Data) -> tuple[Any, Any]:
-        free = jnp.full(plan.width, plan.size, jnp.int32)
-        lanes, rows = _take(plan, data, free)
+        none = jnp.zeros(plan.width, jnp.int32)
+        lanes, rows = _fresh(plan, data, over_lanes(data.starts.make)(none), none)
         return (lanes, rows), over_lanes(outcome)(lanes)
 
     (lanes, rows), outcomes = jax.eval_shape(shapes, _first_block(data))
@@ -129,7 +130,9 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
 
     def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
         pool, done = carry
-        lanes = lax.fori_loop(0, TRIPS_A_ROUND, lambda _, lanes: one_trip(lanes, data.shared, pool.rows), pool.lanes)
+        filling = (pool.upcoming < data.count) & jnp.any(pool.owner == plan.size)
+        trips = jnp.where(filling, 0, TRIPS_A_ROUND)
+        lanes = lax.fori_loop(0, trips, lambda _, lanes: one_trip(lanes, data.shared, pool.rows), pool.lanes)
         return refill(plan, data, pool._replace(lanes=lanes)), done + 1
 
     def unfinished(carry: tuple[Pool, Array]) -> Array:
@@ -146,23 +149,26 @@ def refill(plan: Plan, data: Data, pool: Pool) -> Pool:
     statuses = jnp.arange(len(Status), dtype=jnp.int32)[:, None]
     counted = (pool.lanes.status[None] == statuses) & ended[None]
     tally = pool.tally + jnp.sum(counted, axis=1, dtype=jnp.int32)
-    turn = pool.upcoming + jnp.cumsum(free, dtype=jnp.int32) - 1
-    handed = free & (turn < data.count)
-    fresh = _take(plan, data, turn)
+    # The next few starts are made in one block, and each free lane, in turn, takes its own from there.
+    block = -(-plan.width // HANDED_A_ROUND)
+    place = jnp.cumsum(free, dtype=jnp.int32) - 1
+    handed = free & (place < jnp.minimum(block, data.count - pool.upcoming))
+    made = over_lanes(data.starts.make)(pool.upcoming + jnp.arange(block, dtype=jnp.int32))
+    turn = pool.upcoming + place
+    fresh = _fresh(plan, data, made[:, jnp.minimum(place, block - 1)], turn)
     lanes, rows = jax.tree.map(lambda new, old: jnp.where(handed, new, old), fresh, (pool.lanes, pool.rows))
     owner = jnp.where(free, jnp.where(handed, turn, plan.size), pool.owner)
-    upcoming = jnp.minimum(pool.upcoming + jnp.sum(free, dtype=jnp.int32), data.count)
+    upcoming = pool.upcoming + jnp.sum(handed, dtype=jnp.int32)
     return Pool(lanes, rows, owner, upcoming, _record(plan, pool, ended), tally)
 
 
-def _take(plan: Plan, data: Data, index: Array) -> tuple[Lane, tuple[Any, ...]]:
-    """Fresh lanes, lanes last, for the starts numbered ``index`` (width,), and the rows of their arguments."""
+def _fresh(plan: Plan, data: Data, x0: Array, index: Array) -> tuple[Lane, tuple[Any, ...]]:
+    """Fresh lanes at the starts x0 (n, width), and the rows of the arguments that belong to them."""
 
-    def fresh(i: Array) -> tuple[Lane, tuple[Any, ...]]:
-        x0 = data.starts.make(i)
+    def one(x0: Array, i: Array) -> tuple[Lane, tuple[Any, ...]]:
         return begin(plan.solver, plan.problem, x0), jax.tree.map(lambda leaf: leaf[i], data.rows)
 
-    return over_lanes(fresh)(jnp.minimum(index, plan.size - 1))
+    return over_lanes(one)(x0, jnp.minimum(index, plan.size - 1))
 
 
 def _record(plan: Plan, pool: Pool, ended: Array) -> Kept:

@@ -47,9 +47,9 @@ def _by_eigenvectors(H: Array, g: Array, radius: Array, resolution: Array) -> Ba
         s = b / (gaps + t)
         return _newton(t, jnp.sum(s * s), jnp.sum(s * s / (gaps + t)), radius)
 
-    inside = jnp.sum((b / (gaps + least)) ** 2) <= radius**2
     start = jnp.maximum(least, jnp.max(jnp.abs(b) / radius - gaps))
-    t = jnp.where(inside, least, lax.fori_loop(0, SECULAR_STEPS, secular, start))
+    t = lax.fori_loop(0, SECULAR_STEPS, secular, start)
+    inside = t <= least  # s(least) does not reach the boundary
     hard = inside & (lowest < -resolution)
     s = _onto_ball(-b / (gaps + t), jnp.zeros_like(b).at[0].set(1.0), radius, hard)
     predicted = -jnp.sum(b * s) - 0.5 * jnp.sum(lam * s * s)
@@ -70,20 +70,20 @@ def _by_tridiagonal(H: Array, g: Array, radius: Array, resolution: Array) -> Bal
         slope = linalg.dot(z, [t * r for t, r in zip(z, factors.r, strict=True)])
         return _newton(mu, linalg.dot(s, s), slope, radius)
 
-    s = tridiagonal.solve(tridiagonal.factor(T, least), b)
-    inside = linalg.dot(s, s) <= radius**2
     start = jnp.maximum(least, jnp.sqrt(linalg.dot(b, b)) / radius - tridiagonal.bounds(T)[1])
-    mu = jnp.where(inside, least, lax.fori_loop(0, SECULAR_STEPS, secular, start))
+    mu = lax.fori_loop(0, SECULAR_STEPS, secular, start)
+    inside = mu <= least  # s(least) does not reach the boundary
     factors = tridiagonal.factor(T, mu)
     s = tridiagonal.solve(factors, b)
 
-    u = [jnp.full_like(mu, 1.0 / (1.0 + 0.618 * i)) for i in range(n)]  # not orthogonal to it by any symmetry of T
-    for _ in range(2):
-        u = tridiagonal.solve(factors, u)
-        norm = jnp.sqrt(linalg.dot(u, u))
-        u = [t / norm for t in u]
+    def inverse_iteration(_: int, u: Array) -> Array:
+        u = jnp.stack(tridiagonal.solve(factors, [u[i] for i in range(n)]))
+        return u / jnp.sqrt(jnp.sum(u * u))
+
+    irregular = 1.0 / (1.0 + 0.618 * jnp.arange(n, dtype=g.dtype))  # no symmetry of T makes it orthogonal to u
+    u = lax.fori_loop(0, 2, inverse_iteration, irregular + 0.0 * g)
     hard = inside & (lowest < -resolution)
-    s = _onto_ball(-jnp.stack(s), jnp.stack(u), radius, hard)
+    s = _onto_ball(-jnp.stack(s), u, radius, hard)
     parts = [s[i] for i in range(n)]
     predicted = -linalg.dot(b, parts) - 0.5 * linalg.dot(parts, tridiagonal.multiply(T, parts))
     step = jnp.stack(tridiagonal.from_tridiagonal(T, parts))

@@ -14,7 +14,7 @@ from jaxnewton.linalg import dot, fold
 from jaxnewton.types import Array
 
 Vector = list[Array]
-LAGUERRE_STEPS = 10  # enough for the last digit but in tight clusters of negative eigenvalues (1e-5 of the norm)
+LAGUERRE_STEPS = 8  # enough for the last digit, but for clusters of negative eigenvalues (1e-4 of the norm)
 
 
 class Tridiagonal(NamedTuple):
@@ -154,16 +154,19 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
     multiplicity of the nearest root from the traces of the inverse; where that went too far, the plain step follows.
     """
     n = len(t.d)
+    if n <= 2:
+        lowest = t.d[0] if n == 1 else _lower_root(*t.d, *t.e)
+        return lowest, lowest - resolution
     left, right = bounds(t)
     norm = jnp.maximum(jnp.abs(left), jnp.abs(right))
 
-    def probe(shift: Array, good: Array) -> Array:
-        return jnp.where(is_definite(factor(t, shift).r), jnp.maximum(good, -shift), good)
-
-    start = left - 0.01 * (right - left) - resolution
     grades = 1e-3 ** jnp.arange(1, 5 if jnp.finfo(norm.dtype).eps < 1e-12 else 3, dtype=norm.dtype)
-    start = lax.fori_loop(0, grades.shape[0], lambda k, good: probe(grades[k] * norm, good), start)
-    start = probe(jnp.zeros_like(norm), probe(4.0 * resolution, start))
+    probes = jnp.concatenate([-grades * norm, -4.0 * resolution[None], jnp.zeros_like(norm)[None]])
+
+    def probe(k: Array, good: Array) -> Array:
+        return jnp.where(is_definite(factor(t, -probes[k]).r), jnp.maximum(good, probes[k]), good)
+
+    start = lax.fori_loop(0, probes.shape[0], probe, left - 0.01 * (right - left) - resolution)
 
     def step(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, good, plain, failed = carry
@@ -180,6 +183,13 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
 
     _, good, estimate, _ = lax.fori_loop(0, LAGUERRE_STEPS, step, (start, start, start, jnp.zeros_like(start, bool)))
     return estimate, good
+
+
+def _lower_root(a: Array, c: Array, b: Array) -> Array:
+    """The smaller eigenvalue of [[a, b], [b, c]], from the larger one where the sum would cancel."""
+    mean, radius = 0.5 * (a + c), jnp.sqrt((0.5 * (a - c)) ** 2 + b * b)
+    larger = mean + radius
+    return jnp.where(mean > 0, (a * c - b * b) / jnp.where(mean > 0, larger, 1.0), mean - radius)
 
 
 def _inverse_traces(t: Tridiagonal, x: Array) -> tuple[Vector, Array, Array]:

@@ -1,0 +1,312 @@
+"""Starts solved a second on the chained Rosenbrock function: jaxnewton against JAX's other batched minimisers.
+
+    python bench/rosenbrock.py [--n 2 4 10] [--starts M] [--repeats R] [--devices 2] [--json FILE]
+
+One process, float64, the same uniform starts in [-2, 2]^n for everyone. A start counts as solved where the largest
+component of the gradient at the returned x, computed here with ``jax.grad``, is at most 1e-6; the rate is solved
+starts a second. jaxnewton runs at its default tolerance; every peer runs at the loosest power of ten with which as
+many of its ends pass that check as with any tighter one, and at the batch size and on the devices (one, or all of
+them with the loop inside ``shard_map``) that suit it best. Warm runs are interleaved, so that the ratios, taken within
+a repeat, hold on a machine whose speed drifts. Needs ``optimistix``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import jax.scipy.optimize
+import lineax as lx
+import numpy as np
+import optimistix as optx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxnewton as jn
+
+Array = jax.Array
+
+CHECK = 1e-6  # largest gradient component of a solved start
+TOLERANCES = [10.0**-k for k in range(3, 13)]  # what a peer may be given, loosest first
+NEARLY_ALL = 0.999  # of what passes at the peer's best tolerance
+BATCHES = (250, 1000, 4000, 16000)
+TUNING_STARTS = 2000  # least starts a timing takes while a peer's batch is chosen
+PEER_SECONDS = 0.8  # aimed at for one timed run of a peer
+STARTS = {2: 200_000, 4: 100_000, 10: 20_000}  # for jaxnewton; a peer takes the first so many of them
+VERSIONS = ("jax", "jaxlib", "optimistix", "lineax", "equinox", "numpy")
+
+
+def rosenbrock(x: Array) -> Array:
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def residual(x: Array) -> Array:
+    return jnp.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]])
+
+
+@jax.jit
+def passes(x: Array) -> Array:
+    """Which rows are stationary points."""
+    return jnp.max(jnp.abs(jax.vmap(jax.grad(rosenbrock))(x)), axis=1) <= CHECK
+
+
+def count_solved(ends: Sequence[Array]) -> int:
+    return sum(int(np.sum(passes(np.asarray(x)))) for x in ends)
+
+
+# The peers: one start each, vmapped below.
+
+
+def optimistix_bfgs(x: Array, tol: Array) -> Array:
+    solver = optx.BFGS(rtol=tol, atol=tol)
+    return optx.minimise(lambda y, _: rosenbrock(y), solver, x, throw=False, max_steps=1000).value
+
+
+def optimistix_lm(x: Array, tol: Array, linear_solver: Any = None) -> Array:
+    solver = optx.LevenbergMarquardt(rtol=tol, atol=tol, linear_solver=linear_solver or lx.QR())
+    return optx.least_squares(lambda y, _: residual(y), solver, x, throw=False, max_steps=1000).value
+
+
+def optimistix_lm_normal(x: Array, tol: Array) -> Array:
+    return optimistix_lm(x, tol, lx.Normal(lx.Cholesky()))
+
+
+def jax_bfgs(x: Array, tol: Array) -> Array:
+    return jax.scipy.optimize.minimize(rosenbrock, x, method="BFGS", options={"gtol": tol}).x
+
+
+class Peer(NamedTuple):
+    """Another package's minimiser."""
+
+    name: str
+    solve: Callable[[Array, Array], Array]
+    largest_split: int = 16000  # batched QR of more rows than this on several CPU devices at once can hang in XLA
+
+
+PEERS = (
+    Peer("optimistix BFGS", optimistix_bfgs),
+    Peer("optimistix LM (QR)", optimistix_lm, largest_split=4000),
+    Peer("optimistix LM (normal equations)", optimistix_lm_normal, largest_split=4000),
+    Peer("jax.scipy BFGS", jax_bfgs),
+)
+
+
+class Program(NamedTuple):
+    """A peer compiled for one batch size, on one device or all."""
+
+    peer: Peer
+    batch: int
+    mesh: Mesh | None  # None: one device
+    solve: Callable[[Array, float], Array]
+
+    def chunks(self, starts: np.ndarray, least: int) -> list[Array]:
+        """At least ``least`` starts if there are so many, in whole batches, already where they are needed."""
+        place = jax.devices()[0] if self.mesh is None else NamedSharding(self.mesh, PartitionSpec("device"))
+        number = max(min(-(-least // self.batch), len(starts) // self.batch), 1)
+        return [jax.device_put(starts[i * self.batch : (i + 1) * self.batch], place) for i in range(number)]
+
+
+def compile_peer(peer: Peer, n: int, batch: int, mesh: Mesh | None) -> Program:
+    block = jax.vmap(peer.solve, in_axes=(0, None))
+    if mesh is None:
+        return Program(peer, batch, mesh, jax.jit(block))
+    # Traced outside shard_map: lineax refuses to be traced inside (github.com/patrick-kidger/lineax/issues/185).
+    traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(block)(jnp.zeros((batch // mesh.size, n)), 1.0))
+    split, whole = PartitionSpec("device"), PartitionSpec()
+    everywhere = jax.shard_map(
+        lambda x, tol: traced(x, tol)[0], mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False
+    )
+    return Program(peer, batch, mesh, jax.jit(everywhere))
+
+
+class Contestant(NamedTuple):
+    """Something to time. ``run`` returns arrays of ends, one row a start."""
+
+    name: str
+    devices: int
+    batch: int
+    tolerance: str
+    run: Callable[[], list[Array]]
+    first_seconds: float  # of the first call, over a single batch, compilation included
+    calls: int  # batches in one run
+
+
+def clock(run: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    result = jax.block_until_ready(run())
+    return time.perf_counter() - began, result
+
+
+def choose_tolerance(program: Program, starts: np.ndarray) -> float:
+    chunk = program.chunks(starts, 1)[0]
+    shares = [count_solved([program.solve(chunk, tol)]) for tol in TOLERANCES]
+    return next(tol for tol, share in zip(TOLERANCES, shares, strict=True) if share >= NEARLY_ALL * max(shares))
+
+
+def contestant(program: Program, starts: np.ndarray, tol: float, least: int) -> Contestant:
+    chunks = program.chunks(starts, least)
+    first, _ = clock(lambda: program.solve(chunks[0], tol))
+
+    def run() -> list[Array]:
+        return [program.solve(chunk, tol) for chunk in chunks]
+
+    devices = 1 if program.mesh is None else program.mesh.size
+    return Contestant(program.peer.name, devices, program.batch, f"{tol:.0e}", run, first, len(chunks))
+
+
+def best_contestant(peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None) -> tuple[float, Contestant]:
+    """The peer at the batch size, on one device or all, where it does best, and its rate there."""
+    tol = choose_tolerance(compile_peer(peer, n, min(1000, len(starts)), None), starts)
+    best: tuple[float, Contestant, Program] | None = None
+    for place in [None] if mesh is None else [None, mesh]:
+        best_here = 0.0
+        for batch in BATCHES:
+            if batch > len(starts) or (place is not None and (batch > peer.largest_split or batch % place.size)):
+                continue
+            program = compile_peer(peer, n, batch, place)
+            trial = contestant(program, starts, tol, TUNING_STARTS)
+            seconds, ends = min((clock(trial.run) for _ in range(2)), key=lambda timing: timing[0])
+            rate = count_solved(ends) / seconds
+            if best is None or rate > best[0]:
+                best = rate, trial, program
+            if rate < 0.75 * best_here:
+                break
+            best_here = max(best_here, rate)
+    if best is None:
+        raise SystemExit(f"--starts must be at least {min(BATCHES)}")
+    rate, trial, program = best
+    timed = contestant(program, starts, tol, int(rate * PEER_SECONDS))
+    return rate, timed._replace(first_seconds=trial.first_seconds)
+
+
+def ours(name: str, solver: Any, starts: np.ndarray, devices: int) -> Contestant:
+    x0s = jnp.asarray(starts)
+
+    def run() -> list[Array]:
+        return [jn.minimize_batch(rosenbrock, x0s, solver=solver, devices=devices).x]
+
+    first, _ = clock(run)
+    return Contestant(name, devices, len(starts), "default", run, first, 1)
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    method: str
+    n: int
+    devices: int
+    batch: int
+    starts: int
+    tolerance: str
+    success: float
+    compile_seconds: float
+    rates: list[float]
+    ratios: list[float] | None  # to the best peer, within each repeat; None: a peer
+
+
+def measure(contestants: list[Contestant], repeats: int) -> list[list[tuple[float, int, int]]]:
+    """(seconds, solved, starts) for every repeat of every contestant; a repeat runs them all in turn."""
+    timings: list[list[tuple[float, int, int]]] = [[] for _ in contestants]
+    for _ in range(repeats):
+        for one, kept in zip(contestants, timings, strict=True):
+            seconds, ends = clock(one.run)
+            kept.append((seconds, count_solved(ends), sum(len(x) for x in ends)))
+    return timings
+
+
+def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None) -> list[Row]:
+    peers = [best_contestant(peer, n, starts, mesh) for peer in PEERS]
+    peers = [peer for _, peer in sorted(peers, key=lambda pair: -pair[0])]
+    counts = [1] if mesh is None else [mesh.size, 1]
+    solvers = (("jaxnewton TrustRegion", jn.TrustRegion()), ("jaxnewton Newton", jn.Newton()))
+    mine = [ours(name, solver, starts, count) for count in counts for name, solver in solvers]
+    # ours, best peer, ours, next peer, ...
+    turns = [one for pair in zip(mine, peers, strict=False) for one in pair] + mine[len(peers) :] + peers[len(mine) :]
+    timings = dict(zip(map(id, turns), measure(turns, repeats), strict=True))
+    rates = {key: [solved / seconds for seconds, solved, _ in timing] for key, timing in timings.items()}
+    best = max((rates[id(peer)] for peer in peers), key=statistics.median)
+
+    def row(one: Contestant, is_ours: bool) -> Row:
+        timing = timings[id(one)]
+        call = statistics.median(seconds for seconds, _, _ in timing) / one.calls
+        _, solved, total = timing[0]
+        ratios = [a / b for a, b in zip(rates[id(one)], best, strict=True)] if is_ours else None
+        compiling = max(one.first_seconds - call, 0.0)
+        return Row(
+            one.name, n, one.devices, one.batch, total, one.tolerance, solved / total, compiling, rates[id(one)], ratios
+        )
+
+    return [row(one, True) for one in mine] + [row(one, False) for one in peers]
+
+
+HEADER = """\
+| method | n | devices | batch | starts | tol | solved % | compile s | starts/s | spread | ours / best peer | spread |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
+
+
+def line(row: Row) -> str:
+    ratio = ("", "")
+    if row.ratios is not None:
+        ratio = f"**{statistics.median(row.ratios):.2f}**", f"{min(row.ratios):.2f}..{max(row.ratios):.2f}"
+    cells = [
+        row.method,
+        row.n,
+        row.devices,
+        row.batch,
+        row.starts,
+        row.tolerance,
+        f"{100 * row.success:.1f}",
+        f"{row.compile_seconds:.1f}",
+        f"{statistics.median(row.rates):,.0f}",
+        f"{min(row.rates):,.0f}..{max(row.rates):,.0f}",
+        *ratio,
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--n", type=int, nargs="+", default=[2, 4, 10], help="numbers of unknowns")
+    parser.add_argument("--starts", type=int, help="starts for jaxnewton; default: by n")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--devices", type=int, default=2, help="CPU devices to ask JAX for")
+    parser.add_argument("--json", type=Path, help="write every timing here")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", options.devices)
+    mesh = Mesh(jax.devices(), ("device",)) if len(jax.devices()) > 1 else None
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    where = f"{os.cpu_count()} cores, {len(jax.devices())} {jax.default_backend()} devices"
+    print(f"Python {platform.python_version()}, {', '.join(f'{k} {v}' for k, v in versions.items())}; {where}")
+    print(f"solved: max |gradient| <= {CHECK:g}; ratios: median and extremes of {options.repeats} paired repeats\n")
+    print(HEADER, flush=True)
+    rows = []
+    began = time.perf_counter()
+    for n in options.n:
+        count = options.starts or STARTS.get(n, max(200_000 // n**2, 1000))
+        starts = np.random.default_rng(n).uniform(-2, 2, (count, n))
+        new = bench(n, starts, options.repeats, mesh)
+        print("\n".join(map(line, new)), flush=True)
+        rows += new
+    print(f"\n{time.perf_counter() - began:.0f} s in all")
+    if options.json:
+        record = {"versions": versions, "where": where, "check": CHECK, "rows": [row._asdict() for row in rows]}
+        options.json.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""The quadratic over a ball against numpy's eigenvectors and a root by scipy, and against published instances."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from jaxnewton import linalg, sphere
+from jaxnewton.loop import over_lanes
+from jaxnewton.solvers.common import resolution
+
+PATHS = {"tridiagonal": sphere._by_tridiagonal, "eigenvectors": sphere._by_eigenvectors}
+DTYPES = (np.float32, np.float64)
+SIZES = {"tridiagonal": (1, 2, 3, 5), "eigenvectors": (1, 2, 3, 12)}
+EACH = 20  # random cases a family
+
+
+def reference(H, g, radius):
+    """(optimum of -(g's + s'Hs/2), multiplier, interior), the global answer in double precision."""
+    lam, V = np.linalg.eigh(H)
+    b = V.T @ g
+    scale = np.abs(lam).max() + np.linalg.norm(g) + 1e-300
+    b[np.abs(b) <= 1e-15 * np.linalg.norm(g)] = 0
+    if lam[0] > 1e-14 * scale and np.linalg.norm(b / lam) <= radius:
+        return np.sum(b * b / lam) / 2, 0.0, True
+    gaps = lam - lam[0]
+    lowest = gaps <= 1e-13 * scale
+    rest = np.where(lowest, 0, -b / np.where(lowest, 1, gaps))
+    if np.all(b[lowest] == 0) and np.linalg.norm(rest) <= radius:  # the hard case, or a minimum of a singular H
+        fill = radius**2 - rest @ rest
+        return -(b @ rest) - np.sum(lam * rest * rest) / 2 - lam[0] * fill / 2, max(-lam[0], 0.0), False
+
+    def secular(t):
+        return 1 / np.linalg.norm(b / (gaps + t)) - 1 / radius
+
+    low = max(np.linalg.norm(b[lowest]) / radius, lam[0], 1e-300)
+    high = np.linalg.norm(b) / radius
+    t = brentq(secular, low, high, xtol=1e-300, rtol=1e-15) if secular(low) < 0 < secular(high) else high
+    s = -b / (gaps + t)
+    s *= radius / np.linalg.norm(s)
+    return -(b @ s) - np.sum(lam * s * s) / 2, t - lam[0], False
+
+
+def orthogonal(rng, n):
+    return np.linalg.qr(rng.normal(size=(n, n)))[0]
+
+
+def case(rng, lam, b, radius):
+    """The case with these eigenvalues, g = V b."""
+    V = orthogonal(rng, len(lam))
+    H = (V * lam) @ V.T
+    return (H + H.T) / 2, V @ b, radius
+
+
+def hard(rng, n, part):
+    """g has only ``part`` along the lowest eigenvector, and the ball is wider than what the others ask for."""
+    lam = np.sort(rng.normal(size=n)) - 1
+    b = np.r_[part, rng.normal(size=n - 1)]
+    return case(rng, lam, b, 1 + 2 * np.linalg.norm(b[1:] / np.maximum(lam[1:] - lam[0], 0.05)))
+
+
+# Each: (rng, n) -> H, g, radius.
+FAMILIES = {
+    "random": lambda rng, n: case(rng, rng.normal(size=n), rng.normal(size=n), 10 ** rng.uniform(-2, 2)),
+    "convex": lambda rng, n: case(rng, rng.uniform(0.1, 3, n), rng.normal(size=n), 10 ** rng.uniform(-2, 2)),
+    "interior": lambda rng, n: case(rng, rng.uniform(1, 3, n), rng.normal(size=n), 10 * n),
+    "boundary": lambda rng, n: case(rng, rng.uniform(1, 3, n), rng.normal(size=n) + 1, 1e-2),
+    "ill-conditioned": lambda rng, n: case(rng, 10 ** rng.uniform(-4, 0, n), rng.normal(size=n), 1.0),
+    "near-hard": lambda rng, n: hard(rng, n, 10 ** rng.uniform(-12, -4)),
+    "hard": lambda rng, n: hard(rng, n, 0.0),
+    "lowest repeated": lambda rng, n: case(rng, np.where(np.arange(n) < 3, -1, 2), rng.normal(size=n), 2.0),
+    "hard, repeated": lambda rng, n: case(rng, *np.where(np.arange(n) < 2, [[-1], [0]], [[2], [1]]), 2.0 * n),
+    "no gradient, indefinite": lambda rng, n: case(rng, rng.normal(size=n) - 1, np.zeros(n), 0.7),
+    "no gradient, convex": lambda rng, n: case(rng, rng.uniform(0.5, 2, n), np.zeros(n), 0.7),
+    "linear": lambda rng, n: (np.zeros((n, n)), rng.normal(size=n), 10 ** rng.uniform(-2, 2)),
+    "multiple of I": lambda rng, n: (rng.normal() * np.eye(n), rng.normal(size=n), 10 ** rng.uniform(-1, 1)),
+    "diagonal, hard": lambda rng, n: (np.diag(np.arange(n) - 1.0), np.r_[0, np.ones(n - 1)], 3.0 * n),
+    "tiny": lambda rng, n: tuple(1e-9 * part for part in FAMILIES["random"](rng, n)),
+}
+RANDOM = ("random", "convex", "interior", "boundary", "ill-conditioned", "lowest repeated", "multiple of I", "linear")
+
+
+@functools.cache
+def cases(n):
+    rng = np.random.default_rng(100 + n)
+    H, g, radius = zip(*(family(rng, n) for family in FAMILIES.values() for _ in range(EACH)), strict=True)
+    return np.stack(H), np.stack(g), np.array(radius, float), np.repeat(list(FAMILIES), EACH)
+
+
+@functools.cache
+def compiled(path):
+    def one(H, g, radius):
+        return PATHS[path](H, g, radius, resolution(linalg.max_norm(H), g.shape[0]))
+
+    return jax.jit(over_lanes(one))
+
+
+def solve(path, H, g, radius):
+    """Lanes last there, lanes first and double precision here."""
+    found = compiled(path)(np.moveaxis(H, 0, -1), g.T, radius)
+    assert found.step.dtype == H.dtype
+    return [np.moveaxis(np.asarray(leaf), -1, 0).astype(float) for leaf in found]
+
+
+@functools.cache
+def solved(path, n, dtype):
+    """Cases as they are in dtype, the answers, and the reference's answers to the same rounded cases."""
+    H, g, radius, names = cases(n)
+    H, g, radius = H.astype(dtype), g.astype(dtype), radius.astype(dtype)
+    answers = solve(path, H, g, radius)
+    H, g, radius = H.astype(float), g.astype(float), radius.astype(float)
+    known = [np.array(part) for part in zip(*map(reference, H, g, radius), strict=True)]
+    return (H, g, radius, names), answers, known
+
+
+def families(names, bad):
+    """{family: cases that are bad}, where there are any."""
+    return {name: int(bad[names == name].sum()) for name in FAMILIES if bad[names == name].any()}
+
+
+every_path = pytest.mark.parametrize(
+    ("path", "n", "dtype"), [(path, n, dtype) for path, sizes in SIZES.items() for n in sizes for dtype in DTYPES]
+)
+
+
+@every_path
+def test_step_stays_in_the_ball(path, n, dtype):
+    (_, _, radius, names), (step, *_), _ = solved(path, n, dtype)
+    length = np.linalg.norm(step, axis=1)
+    assert families(names, ~(length <= radius * (1 + 10 * n * np.finfo(dtype).eps))) == {}
+
+
+@every_path
+def test_predicted_decrease_is_the_models(path, n, dtype):
+    (H, g, radius, names), (step, _, predicted, *_), _ = solved(path, n, dtype)
+    model = -np.sum(g * step, axis=1) - np.einsum("li,lij,lj->l", step, H, step) / 2
+    terms = radius * (np.linalg.norm(g, axis=1) + np.linalg.norm(H, axis=(1, 2)) * radius)
+    assert families(names, ~(np.abs(predicted - model) <= 20 * n * np.finfo(dtype).eps * terms)) == {}
+
+
+@every_path
+def test_decrease_is_the_global_optimum(path, n, dtype):
+    (H, _, radius, names), (_, _, predicted, *_), (optimum, *_) = solved(path, n, dtype)
+    eps = np.finfo(dtype).eps
+    blur = 20 * n * eps * np.linalg.norm(H, axis=(1, 2)) * radius**2
+    assert families(names, ~(predicted >= (1 - 1e-2) * optimum - blur)) == {}
+    assert families(names, ~(predicted <= optimum * (1 + 20 * n * eps) + blur)) == {}
+    near = predicted >= (1 - max(1e-8, 100 * eps)) * optimum - blur
+    random = np.isin(names, RANDOM)
+    assert near[random].mean() >= 0.9
+
+
+@every_path
+def test_optimality_conditions(path, n, dtype):
+    (H, g, radius, names), (step, multiplier, _, lowest, *_), (_, known, _) = solved(path, n, dtype)
+    eps = np.finfo(dtype).eps
+    norm = np.abs(H).sum(axis=2).max(axis=1)
+    zero = 10 * n * eps * norm + np.finfo(dtype).tiny
+    lam = np.linalg.eigvalsh(H)[:, 0]
+    assert families(names, ~(np.abs(lowest - lam) <= zero)) == {}
+    assert families(names, ~(multiplier >= -zero)) == {}
+    assert families(names, ~(lam + multiplier >= -zero)) == {}
+    residual = np.einsum("lij,lj->li", H, step) + multiplier[:, None] * step + g
+    residual = np.linalg.norm(residual, axis=1) / (np.linalg.norm(g, axis=1) + norm * radius + 1e-300)
+    random = np.isin(names, RANDOM)
+    assert (residual <= max(1e-8, 100 * eps))[random].mean() >= 0.9
+    assert (np.abs(multiplier - known) <= max(1e-6, 1e3 * eps) * (norm + known) + 2 * zero)[random].mean() >= 0.9
+
+
+@every_path
+def test_interior_and_hard_are_told(path, n, dtype):
+    (_, g, radius, names), (step, _, _, _, interior, hard), (_, _, known) = solved(path, n, dtype)
+    clear = np.isin(names, ["random", "convex", "interior", "boundary", "lowest repeated", "no gradient, convex"])
+    assert families(names, clear & (interior.astype(bool) != known)) == {}
+    assert not (interior.astype(bool) & hard.astype(bool)).any()
+    must = np.isin(names, ["hard", "diagonal, hard", "no gradient, indefinite"])
+    if n == 1:  # the lowest eigenvector is the only one: zero curvature or less, and no gradient
+        must = names == "no gradient, indefinite"
+        must &= cases(n)[0][:, 0, 0] < -1e-3
+    must &= np.linalg.eigvalsh(cases(n)[0])[:, 0] < -1e-3
+    if path == "tridiagonal" and dtype is np.float32:
+        must &= ~np.isin(names, ["hard"])  # g's zero part is of the size of rounding there
+    length = np.linalg.norm(step, axis=1)
+    assert families(names, must & ~(np.abs(length - radius) <= 1e-3 * radius)) == {}
+
+
+INSTANCES = {
+    # name: (H, g, radius, optimum of g's + s'Hs/2, multiplier). As recomputed with 40 digits.
+    # SciPy's tests of trust-exact and trust-krylov (BSD-3):
+    "scipy exact, easy": (
+        [[10, 2, 3, 4], [2, 1, 7, 1], [3, 7, 1, 7], [4, 1, 7, 2]], [1, 1, 1, 1], 1.0,
+        -4.3982879894567367, 8.4237520394623937,
+    ),
+    "scipy exact, issue 20244": (
+        [[15, 0], [0, 5]], [20, -10], 1.0,
+        -16.316489142772974, 10.815459579388228,
+    ),
+    "scipy exact, interior": (
+        [[1.812159, 0.82687265, 0.21838879, -0.52487006, 0.25436988],
+         [0.82687265, 2.66380283, 0.31508988, -0.40144163, 0.08811588],
+         [0.21838879, 0.31508988, 2.38020726, -0.3166346, 0.27363867],
+         [-0.52487006, -0.40144163, -0.3166346, 1.61927182, -0.42140166],
+         [0.25436988, 0.08811588, 0.27363867, -0.42140166, 1.33243101]],
+        [0.75798952, 0.01421945, 0.33847612, 0.83725004, -0.47909534], 1.1,
+        -0.65261761525269807, 0.0,
+    ),
+    "scipy exact, no gradient": (
+        [[0.88547534, 2.90692271, 0.98440885, -0.78911503, -0.28035809],
+         [2.90692271, -0.04618819, 0.32867263, -0.83737945, 0.17116396],
+         [0.98440885, 0.32867263, -0.87355957, -0.06521957, -1.43030957],
+         [-0.78911503, -0.83737945, -0.06521957, -1.645709, -0.33887298],
+         [-0.28035809, 0.17116396, -1.43030957, -0.33887298, -1.68586978]],
+        [0, 0, 0, 0, 0], 1.1,
+        -1.7271386801140418, 2.8547746778744488,
+    ),
+    "scipy krylov, easy": (
+        [[1, 0, 4], [0, 2, 0], [4, 0, 3]], [5, 0, 4], 1.0,
+        -4.5, 4.0,
+    ),
+    "scipy krylov, half the radius": (
+        [[1, 0, 4], [0, 2, 0], [4, 0, 3]], [5, 0, 4], 0.5,
+        -2.5599134226422248, 8.1664121098104375,
+    ),
+    "scipy krylov, hard": (  # SciPy's own answer, (0, -1, 0), is no global minimiser
+        [[1, 0, 4], [0, 2, 0], [4, 0, 3]], [0, 2, 0], 1.0,
+        -1.5466240628814962, 2.1231056256176605,
+    ),
+    # GALAHAD's tests of TRS:
+    "galahad, no gradient": (
+        [[1, 0, 4], [0, 2, 0], [4, 0, 3]], [0, 0, 0], 1.0,
+        -1.0615528128088303, 2.1231056256176605,
+    ),
+    # optimagic's tests of its quadratic subsolvers (MIT):
+    "optimagic gqtpar": (
+        [[0.0205714077, 0.75818239, 0.900050279],
+         [0.75818239, 62.5867992, 42.0096648],
+         [0.900050279, 42.0096648, 40.3810858]],
+        [-0.0005429824695352, -0.1032556117176, -0.06816855282091], 1.0,
+        -0.0013409339710278799, 0.0018404436762278087,
+    ),
+    "optimagic cg 0": (
+        [[222679422.25630835, 133037582.12303287], [133037582.12303287, 79554367.20684822]],
+        [79579.8, 35973.7], 0.2393319731158,
+        -938.75729729736246, 0.0,
+    ),
+    "optimagic cg 1": (
+        [[4.00803604, 165.790911, 173.222977],
+         [165.790911, 16088.0163, 11041.4034],
+         [173.222977, 11041.4034, 9299.26257]],
+        [0.00028774, 0.00763968, 0.01217268], 9.5367431640625e-05,
+        -1.7520269820288038e-8, 0.071034305911487103,
+    ),
+    "optimagic trsbox": (
+        [[1, 0, 0], [0, 2, 0], [0, 0, 2]], [1, 0, 1], 0.4166666666666667,
+        -0.46527777777777779, 2.0,
+    ),
+    # B = diag(1, 3, 5) of the tests of fides, with radius and sign chosen anew:
+    "fides, boundary": (
+        [[1, 0, 0], [0, 3, 0], [0, 0, 5]], [1, 1, 1], 0.9,
+        -0.74999572797318939, 0.21577461041786355,
+    ),
+    "fides, hard": (
+        [[-1, 0, 0], [0, 3, 0], [0, 0, 5]], [0, 1, 1], 1.0,
+        -0.70833333333333333, 1.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", INSTANCES)
+def test_published_instance(name, path):
+    H, g, radius, optimum, multiplier = INSTANCES[name]
+    H, g = np.array(H, float), np.array(g, float)
+    assert reference(H, g, radius)[0] == pytest.approx(-optimum, rel=1e-7)
+    lanes = len(FAMILIES) * EACH  # a shape that is compiled already
+    answers = solve(path, np.repeat(H[None], lanes, 0), np.repeat(g[None], lanes, 0), np.full(lanes, radius))
+    step, found, predicted, lowest, *_ = (part[0] for part in answers)
+    assert predicted == pytest.approx(-optimum, rel=1e-9)
+    assert -(g @ step + step @ H @ step / 2) == pytest.approx(-optimum, rel=1e-7)
+    assert found == pytest.approx(multiplier, rel=1e-7, abs=1e-12 * np.abs(H).max())
+    assert lowest == pytest.approx(np.linalg.eigvalsh(H)[0], abs=1e-13 * np.abs(H).max())
+
+
+def test_the_size_chooses_the_path():
+    for n, lapack in ((linalg.UNROLL_TRIDIAGONAL["cpu"], False), (linalg.UNROLL_TRIDIAGONAL["cpu"] + 1, True)):
+        program = jax.make_jaxpr(sphere.minimise_over_ball)(np.eye(n), np.ones(n), 1.0, 1e-9)
+        assert ("eigh" in str(program)) is lapack
