@@ -1,6 +1,6 @@
 """Ten thousand starts on Rosenbrock's function in five dimensions: how they end, and which minima there are.
 
-    python examples/batch_rosenbrock.py
+python examples/batch_rosenbrock.py
 """
 
 import jax
@@ -19,4 +19,5 @@ starts = jn.starts.uniform(jax.random.key(0), lower=-2 * jnp.ones(5), upper=2 * 
 solutions = jn.minimize_batch(rosenbrock, starts)
 print(solutions.summary())
 for minimum, hits in solutions.distinct():
-    print(f"{hits:6d} starts end at x = {minimum.x}, fun = {minimum.fun:.6g}, smallest Hessian eigenvalue {minimum.curvature:.4g}")
+    print(f"{hits:6d} starts end at x = {minimum.x}")
+    print(f"       fun = {minimum.fun:.6g}, smallest Hessian eigenvalue {minimum.curvature:.4g}")

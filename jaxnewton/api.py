@@ -63,7 +63,7 @@ def minimize_batch(
     x0s: Any,
     args: tuple[Any, ...] = (),
     *,
-    args_axes: int | None | Sequence[int | None] = None,
+    args_axes: int | Sequence[int | None] | None = None,
     solver: Solver | None = None,
     tol: float | None = None,
     max_steps: int | None = None,

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.types import Solver
+from jaxnewton.types import Solver, is_traced
 
 
 def function(name: str, fun: Any) -> None:
+    """Something to call."""
     if not callable(fun):
         raise TypeError(f"{name} must be a function of x; it is {_what(fun)}")
 
@@ -44,6 +45,7 @@ def hashable(fun: Any) -> Any:
 
 
 def solver(given: Any, default: Solver) -> Solver:
+    """A solver's instance, or the default."""
     if given is None:
         return default
     if inspect.isclass(given):
@@ -54,6 +56,7 @@ def solver(given: Any, default: Solver) -> Solver:
 
 
 def arguments(args: Any) -> tuple[Any, ...]:
+    """A tuple of pytrees of JAX arrays."""
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple of fun's further arguments; it is {_what(args)}. Write (a,) for one")
 
@@ -94,7 +97,7 @@ def positive(name: str, value: Any) -> int | None:
 
 def tolerance(value: Any) -> Any:
     """A positive number; traced values pass unseen."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
         raise TypeError(f"tol must be a positive number; it is {_what(value)}")
@@ -104,6 +107,7 @@ def tolerance(value: Any) -> Any:
 
 
 def devices(given: Sequence[Any] | int | None) -> list[Any]:
+    """A list of JAX devices; None: all local ones."""
     local = jax.local_devices()
     if given is None:
         return local

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxnewton
+from jaxnewton import plotting
 from jaxnewton import thomson as charges
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -41,7 +42,7 @@ def thomson(
     starts: Annotated[int, typer.Option(help="Number of starting configurations.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
     kind: Annotated[str, typer.Option(help="Starts: random, polar or spiral.")] = "random",
-    plot: Annotated[Path | None, typer.Option(help="Draw the charges to this image file (needs jaxnewton[plot]).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the charges to this file (needs jaxnewton[plot]).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Charges on a sphere: the lowest energy that many descents find, certified as a minimum.
@@ -50,8 +51,6 @@ def thomson(
     """
     try:
         if plot is not None:
-            from jaxnewton import plotting
-
             plotting.require()
         found = charges.solve(n, starts=starts, key=jax.random.key(seed), kind=kind, progress=not as_json)
     except (ValueError, TypeError, ImportError) as error:

@@ -54,13 +54,14 @@ def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
         if leaf.ndim < lead:
             raise ValueError(f"{name} must have a leading axis of starts; it has shape {leaf.shape}")
         if batch and leaf.shape[0] != leaves[0].shape[0]:
-            raise ValueError(f"the leaves of {name} disagree on the number of starts: {[leaf.shape for leaf in leaves]}")
+            raise ValueError(
+                f"the leaves of {name} disagree on the number of starts: {[leaf.shape for leaf in leaves]}"
+            )
     if batch and leaves[0].shape[0] == 0:
         raise ValueError(f"{name} holds no starts: its shape is {leaves[0].shape}")
-    structure = Structure(treedef, tuple(leaf.shape[lead:] for leaf in leaves), tuple(leaf.dtype for leaf in leaves))
-    dtype = jnp.result_type(*(leaf.dtype for leaf in leaves)) if len(set(structure.dtypes)) == 1 else max(
-        structure.dtypes, key=lambda d: d.itemsize
-    )
+    dtypes = tuple(leaf.dtype for leaf in leaves)
+    structure = Structure(treedef, tuple(leaf.shape[lead:] for leaf in leaves), dtypes)
+    dtype = max(dtypes, key=lambda dtype: dtype.itemsize)
     flat = [leaf.astype(dtype).reshape(*leaf.shape[:lead], -1) for leaf in leaves]
     joined = jnp.concatenate(flat, axis=-1)
     if joined.shape[-1] == 0:
@@ -75,15 +76,17 @@ def vector_structure(n: int, dtype: Any) -> Structure:
 
 def _numbers_to_array(x0: Any) -> Any:
     """A list or tuple of plain Python numbers is meant as a vector, as in NumPy and SciPy."""
-    if isinstance(x0, (list, tuple)) and x0:
-        nested = jax.tree.leaves(x0)
-        if nested and all(isinstance(leaf, (int, float, np.floating)) and not isinstance(leaf, bool) for leaf in nested):
-            return np.asarray(x0, dtype=None if all(isinstance(leaf, int) for leaf in nested) else float)
-    return x0
+    if not isinstance(x0, (list, tuple)):
+        return x0
+    numbers = jax.tree.leaves(x0)
+    plain = all(isinstance(leaf, (int, float)) and not isinstance(leaf, bool) for leaf in numbers)
+    if not numbers or not plain:
+        return x0
+    return np.asarray(x0, dtype=int if all(isinstance(leaf, int) for leaf in numbers) else float)
 
 
 def _floating(name: str, leaf: Any) -> Array:
-    if isinstance(leaf, (bool, int)) or not hasattr(leaf, "dtype") and not isinstance(leaf, float):
+    if isinstance(leaf, (bool, int)) or (not hasattr(leaf, "dtype") and not isinstance(leaf, float)):
         raise TypeError(f"{name} must hold floating numbers; it holds {leaf!r} of type {type(leaf).__name__}")
     array = jnp.asarray(leaf)
     if not jnp.issubdtype(array.dtype, jnp.floating):

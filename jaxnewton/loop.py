@@ -70,6 +70,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
 
 
 def outcome(lane: Lane) -> Outcome:
+    """What the lane has come to."""
     s = lane.state
     return Outcome(s.x, s.f, s.g, lane.status, lane.nit, s.curvature)
 
@@ -85,6 +86,6 @@ def solve(problem: Problem, solver: Solver, x0: Array, args: tuple[Any, ...], ru
     return outcome(lane)
 
 
-def over_lanes(fn: Any, *in_axes: int | None | Any) -> Any:
+def over_lanes(fn: Any, *in_axes: int | Any | None) -> Any:
     """vmap with the lane axis last: small matrices become elementwise work over lanes."""
     return jax.vmap(fn, in_axes=in_axes or -1, out_axes=-1)

@@ -11,7 +11,7 @@ import functools
 import signal
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxnewton.loop import Lane, advance, begin, outcome, over_lanes
 from jaxnewton.problem import Problem
 from jaxnewton.starts import Starts, split_rows
-from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, succeeded
+from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, is_traced, succeeded
 
 TRIPS_A_ROUND = 4  # trips between refills: a refill costs about one trip, an ended lane waits two trips on average
 HANDED_A_ROUND = 4  # at most one lane in four is refilled in a round; what falls due is less, but at the beginning
@@ -57,11 +57,12 @@ class Data(NamedTuple):
     starts: Any  # Starts
     shared: tuple[Any, ...]  # arguments that all lanes share; None in the places of the others
     rows: tuple[Any, ...]  # arguments with a row a start; None in the places of the others
-    count: Array  # () int32: starts of this device
+    starts_here: Array  # () int32: starts of this device
     rules: Rules
 
 
-DATA_SPECS = Data(*(PartitionSpec(*names) for names in (["device"], [], ["device"], ["device"], [])))
+SPLIT, WHOLE = PartitionSpec("device"), PartitionSpec()
+DATA_SPECS: Any = Data(*cast(Any, [SPLIT, WHOLE, SPLIT, SPLIT, WHOLE]))
 
 
 class Kept(NamedTuple):
@@ -91,22 +92,23 @@ def empty_pool(plan: Plan, data: Data) -> Pool:
         return (lanes, rows), over_lanes(outcome)(lanes)
 
     (lanes, rows), outcomes = jax.eval_shape(shapes, _first_block(data))
-    parts = data.count.shape[0]
+    parts = data.starts_here.shape[0]
     places = plan.size if plan.keep is None else plan.keep
 
-    def zeros(leaf: Any) -> np.ndarray:
+    def zeros(leaf: Any) -> Any:
         return np.zeros((parts, *leaf.shape), leaf.dtype)
 
-    def no_rows(leaf: Any) -> np.ndarray:
+    def no_rows(leaf: Any) -> Any:
         return np.zeros((parts, places, *leaf.shape[:-1]), leaf.dtype)
 
+    full: Any = np.full  # arrays of the host become the device's when they are placed
     return Pool(
         lanes=jax.tree.map(zeros, lanes),
         rows=jax.tree.map(zeros, rows),
-        owner=np.full((parts, plan.width), plan.size, np.int32),
-        upcoming=np.zeros(parts, np.int32),
-        kept=Kept(np.full((parts, places), -1, np.int32), jax.tree.map(no_rows, outcomes)),
-        tally=np.zeros((parts, len(Status)), np.int32),
+        owner=full((parts, plan.width), plan.size, np.int32),
+        upcoming=full(parts, 0, np.int32),
+        kept=Kept(full((parts, places), -1, np.int32), jax.tree.map(no_rows, outcomes)),
+        tally=full((parts, len(Status)), 0, np.int32),
     )
 
 
@@ -130,14 +132,14 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
 
     def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
         pool, done = carry
-        filling = (pool.upcoming < data.count) & jnp.any(pool.owner == plan.size)
+        filling = (pool.upcoming < data.starts_here) & jnp.any(pool.owner == plan.size)
         trips = jnp.where(filling, 0, TRIPS_A_ROUND)
         lanes = lax.fori_loop(0, trips, lambda _, lanes: one_trip(lanes, data.shared, pool.rows), pool.lanes)
         return refill(plan, data, pool._replace(lanes=lanes)), done + 1
 
     def unfinished(carry: tuple[Pool, Array]) -> Array:
         pool, done = carry
-        return (jnp.any(pool.owner < plan.size) | (pool.upcoming < data.count)) & (done < limit)
+        return (jnp.any(pool.owner < plan.size) | (pool.upcoming < data.starts_here)) & (done < limit)
 
     return lax.while_loop(unfinished, one_round, (pool, jnp.zeros((), jnp.int32)))[0]
 
@@ -152,7 +154,7 @@ def refill(plan: Plan, data: Data, pool: Pool) -> Pool:
     # The next few starts are made in one block, and each free lane, in turn, takes its own from there.
     block = -(-plan.width // HANDED_A_ROUND)
     place = jnp.cumsum(free, dtype=jnp.int32) - 1
-    handed = free & (place < jnp.minimum(block, data.count - pool.upcoming))
+    handed = free & (place < jnp.minimum(block, data.starts_here - pool.upcoming))
     made = over_lanes(data.starts.make)(pool.upcoming + jnp.arange(block, dtype=jnp.int32))
     turn = pool.upcoming + place
     fresh = _fresh(plan, data, made[:, jnp.minimum(place, block - 1)], turn)
@@ -193,7 +195,7 @@ def best_first(kept: Kept, count: int) -> Kept:
 
 
 def _first_block(data: Data) -> Data:
-    return data._replace(starts=_first(data.starts), rows=_first(data.rows), count=data.count[0])
+    return data._replace(starts=_first(data.starts), rows=_first(data.rows), starts_here=data.starts_here[0])
 
 
 def _first(tree: Any) -> Any:
@@ -209,17 +211,19 @@ def run_segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
 
     if plan.mesh is None:
         return block(data, pool, limit)
-    specs = (DATA_SPECS, PartitionSpec("device"), PartitionSpec())
-    return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=specs[1], check_vma=False)(data, pool, limit)
+    specs = (DATA_SPECS, SPLIT, WHOLE)
+    return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)(data, pool, limit)
 
 
 def _place(plan: Plan, device: Any, data: Data, pool: Pool) -> tuple[Data, Pool]:
     """Everything where the loop will want it, so that the first call compiles for what the later calls bring."""
     if plan.mesh is None:
         return jax.device_put((data, pool), device)
-    specs = (DATA_SPECS, PartitionSpec("device"))
-    shardings = jax.tree.map(functools.partial(NamedSharding, plan.mesh), specs, is_leaf=lambda s: isinstance(s, PartitionSpec))
-    return jax.device_put((data, pool), shardings)
+    to_sharding = functools.partial(NamedSharding, plan.mesh)
+    specs = (DATA_SPECS, SPLIT)
+    return jax.device_put(
+        (data, pool), jax.tree.map(to_sharding, specs, is_leaf=lambda s: isinstance(s, PartitionSpec))
+    )
 
 
 class Report(NamedTuple):
@@ -256,7 +260,7 @@ def solve_pool(
     rows = jax.tree.map(lambda leaf: split_rows(leaf, parts, size), rows)
     data = Data(starts.split(parts, size), shared, rows, counts, rules)
 
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
+    if is_traced(data):
         pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
         return Report(_joined(plan, pool.kept), jnp.sum(pool.tally, axis=0, dtype=jnp.int32), None, 0.0, 0.0)
 

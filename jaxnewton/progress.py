@@ -17,7 +17,14 @@ Watch = Callable[[int, Array, float], None]
 def bar(total: int, label: str = "starts", *, console: Any = None) -> Iterator[Watch]:
     """A ``watch`` for ``pool.solve_pool`` that draws on the terminal (stderr) while the block runs."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"),

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.types import Array, Status, message, succeeded
+from jaxnewton.types import Array, Status, is_traced, message, succeeded
 
 
 class _Shared:
@@ -50,7 +50,7 @@ class Solution(_Shared):
         return message(self.status)
 
     def __repr__(self) -> str:
-        if isinstance(self.status, jax.core.Tracer) or np.ndim(self.status):
+        if is_traced(self.status) or np.ndim(self.status):
             return dataclasses.asdict(self).__repr__()
         name = Status(int(self.status)).name
         return f"Solution({name}, fun={float(self.fun):.9g}, x={self.x}, nit={int(self.nit)})"
@@ -131,7 +131,7 @@ class Solutions(_Shared):
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        if isinstance(self.status, jax.core.Tracer):
+        if is_traced(self.status):
             return dataclasses.asdict(self).__repr__()
         return f"Solutions({len(self)} rows; {self.counts})"
 

@@ -20,6 +20,8 @@ SECULAR_STEPS = 6  # 99 of 100 need no more for 1e-10; a step left too long is c
 
 
 class BallStep(NamedTuple):
+    """The minimiser over the ball, and what was learnt on the way."""
+
     step: Array  # (n,) the minimiser
     multiplier: Array  # () mu >= 0 with (H + mu I) step = -g
     predicted: Array  # () -(g's + s'Hs/2) >= 0

@@ -63,8 +63,8 @@ class Drawn:
     def split(self, parts: int, size: int) -> Drawn:
         repeat = functools.partial(jnp.repeat, repeats=parts, axis=0)
         offsets = self.offset + size * jnp.arange(parts, dtype=self.offset.dtype)
-        whole = [repeat(leaf[None]) for leaf in (self.key, self.a, self.b)]
-        return Drawn(*whole, offsets, self.count, self.draw)
+        key, a, b = (repeat(leaf[None]) for leaf in (self.key, self.a, self.b))
+        return Drawn(key, a, b, offsets, self.count, self.draw)
 
 
 def split_rows(rows: Array, parts: int, size: int) -> Array:
@@ -89,7 +89,7 @@ def normal(key: Array, mean: Any, scale: Any, count: int) -> Drawn:
 
 
 def sobol(lower: Any, upper: Any, count: int, *, seed: int = 0) -> Rows:
-    """``count`` points of a scrambled Sobol sequence in the box, by scipy.stats.qmc; a power of two is best balanced."""
+    """``count`` points of a scrambled Sobol sequence in the box (scipy.stats.qmc); best a power of two."""
     from scipy.stats import qmc  # slow to import
 
     a, b = _box(lower, upper)
@@ -125,18 +125,21 @@ def _vectors(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Array, Array]:
         shape = ()
     if len(shape) != 1 or shape[0] == 0:
         raise ValueError(
-            f"{name_a} and {name_b} must broadcast to one non-empty vector (n,); they have shapes {a.shape} and {b.shape}"
+            f"{name_a} and {name_b} must broadcast to one non-empty vector (n,); "
+            f"they have shapes {a.shape} and {b.shape}"
         )
     return jnp.broadcast_to(a.astype(dtype), shape), jnp.broadcast_to(b.astype(dtype), shape)
 
 
 def as_key(key: Any) -> Array:
+    """A typed key, also from the raw kind."""
     if not isinstance(key, jax.Array):
         raise TypeError(f"key must be a jax.random.key; it is a {type(key).__name__}")
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
 def as_count(count: Any) -> int:
+    """A number of starts that an int32 can number."""
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < 2**31:
         raise ValueError(f"count must be an integer from 1 to 2**31 - 1; it is {count!r}")
     return int(count)

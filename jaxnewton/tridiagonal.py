@@ -1,4 +1,4 @@
-"""H = Q T Q' with T tridiagonal, unrolled over lanes, and what T gives in O(n): solves, definiteness, lowest eigenvalue.
+"""H = Q T Q' with T tridiagonal, unrolled over lanes; from T in O(n): solves, definiteness, the lowest eigenvalue.
 
 Vectors are lists of n scalars here (see linalg.py for why).
 """
@@ -18,6 +18,8 @@ LAGUERRE_STEPS = 8  # enough for the last digit, but for clusters of negative ei
 
 
 class Tridiagonal(NamedTuple):
+    """T, and the reflections whose product is Q."""
+
     d: Vector  # n: the diagonal of T
     e: Vector  # n - 1: beside it
     v: list[Vector]  # n - 2 Householder vectors; the k-th acts on entries k+1..n-1 as I - v v'/h

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 Array = jax.Array
 Move = Callable[[Array, Array], Array]
@@ -31,7 +32,7 @@ class Status(enum.IntEnum):
 RUNNING = -1  # the status of a lane that has not ended; never seen in a Solution
 
 MESSAGES = {
-    Status.CONVERGED: "converged: the gradient is within the tolerance and the Hessian, where known, is positive definite",
+    Status.CONVERGED: "converged: the gradient is within the tolerance and the Hessian, if known, is positive definite",
     Status.NOISE_FLOOR: "converged as far as this dtype can tell: no further decrease is representable",
     Status.MAX_STEPS: "stopped after max_steps trips without convergence",
     Status.NONFINITE: "the objective or a derivative is not finite at the start",
@@ -82,7 +83,7 @@ class SolverState(Protocol):
     @property
     def curvature(self) -> Array: ...  # () smallest eigenvalue of the Hessian at x, or nan
     @property
-    def if_stationary(self) -> Array: ...  # () int32: what x is called if g is zero; RUNNING: not known yet, or a way down is
+    def if_stationary(self) -> Array: ...  # () int32: what x is called if g is 0; RUNNING: it is not to end here
     @property
     def status(self) -> Array: ...  # () int32: RUNNING, or the solver's own reason to stop
 
@@ -94,7 +95,7 @@ class Solver(Protocol):
     def needs(self) -> Needs: ...
 
     def init(self, x0: Array, size: int | None = None) -> Any:
-        """A fresh state whose first trial is ``x0``; ``size``: number of unknowns where it is not x0's own (manifolds)."""
+        """A fresh state whose first trial is ``x0``; ``size``: unknowns, where not as many as x0's (manifolds)."""
         ...
 
     def ask(self, state: Any, move: Move = jnp.add) -> Array:
@@ -130,6 +131,11 @@ class Outcome(NamedTuple):
     status: Array  # () int32
     nit: Array  # () int32
     curvature: Array  # ()
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether any leaf is a tracer: we are inside jit, vmap or grad, and no value can be looked at."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def message(status: Any) -> str:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-STARTS = 64  # a problem
+ROWS = 256  # starts of all problems of one size together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Problem:
     source: str
     fun: Callable
     n: int
-    box: tuple[float, float]  # of the starts, the same in every coordinate
+    start: tuple[float, ...]  # the source's own, or one that leads to the global minimum
+    box: tuple[float, float]  # of further starts, the same in every coordinate
     least: float  # the global minimum
     at: tuple[float, ...] | None = None  # a point where it is taken, if there is a closed form
     minima: tuple[float, ...] | None = None  # the values of all local minima, where all are known
@@ -33,8 +34,11 @@ class Problem:
     def __str__(self):
         return f"{self.name} {self.n}"
 
-    def starts(self, count=STARTS, seed=0):
-        return np.random.default_rng(seed).uniform(*self.box, (count, self.n))
+    def starts(self, count, seed=0):
+        """``start``, and random ones of the box."""
+        rows = np.random.default_rng(seed).uniform(*self.box, (count, self.n))
+        rows[0] = self.start
+        return rows
 
 
 def rosenbrock(x):
@@ -88,30 +92,44 @@ def _styblinski_tang_minima(n):
     return (low,) * n, tuple(k * values[1] + (n - k) * values[0] for k in range(n + 1))
 
 
-def _problems():
-    for n, local in ((2, ()), (4, (3.70142859,)), (5, (3.93083944,)), (10, (3.98657911,))):  # local: (-1, 1, ..., 1) or so
-        yield Problem("Rosenbrock", "K&S, equation 2", rosenbrock, n, (-3, 3), 0.0, (1.0,) * n, (0.0, *local))
-    yield Problem("Beale", "MGH 5", beale, 2, (-4.5, 4.5), 0.0, (3.0, 0.5), (0.0,))
-    yield Problem("Himmelblau", "Himmelblau 1972", himmelblau, 2, (-5, 5), 0.0, (3.0, 2.0), (0.0,))
-    yield Problem("Wood", "MGH 14", wood, 4, (-4, 4), 0.0, (1.0,) * 4, (0.0,))
-    rank = "two of its four squares are fourth powers"
-    yield Problem("Powell singular", "MGH 13", powell_singular, 4, (-4, 4), 0.0, (0.0,) * 4, (0.0,), singular=rank)
-    for n in (2, 5, 10):
-        at, minima = _styblinski_tang_minima(n)
-        yield Problem("Styblinski-Tang", "Styblinski & Tang", styblinski_tang, n, (-5, 5), minima[0], at, minima)
-    for n in (4, 5, 10):
-        yield Problem("trigonometric", "MGH 26", trigonometric, n, (-1, 1), 0.0, (0.0,) * n)
-    for n in (5, 10):
-        yield Problem("Broyden tridiagonal", "MGH 30", broyden_tridiagonal, n, (-2, 2), 0.0)
+def _rosenbrock(n, *local):
+    start = tuple(np.resize([-1.2, 1.0], n))
+    return Problem("Rosenbrock", "K&S, equation 2", rosenbrock, n, start, (-3, 3), 0.0, (1.0,) * n, (0.0, *local))
 
 
-PROBLEMS = tuple(_problems())
-GROUPS = {n: tuple(group) for n, group in itertools.groupby(sorted(PROBLEMS, key=lambda p: p.n), lambda p: p.n)}
+def _styblinski_tang(n):
+    at, minima = _styblinski_tang_minima(n)
+    return Problem("Styblinski-Tang", "Styblinski & Tang", styblinski_tang, n, (-1,) * n, (-5, 5), minima[0], at, minima)
+
+
+_SQUARES = "two of its four squares are fourth powers"
+# The problems of one size are compiled together: see any_of.
+GROUPS = {
+    2: (
+        _rosenbrock(2),
+        Problem("Beale", "MGH 5", beale, 2, (1, 1), (-4.5, 4.5), 0.0, (3.0, 0.5), (0.0,)),
+        Problem("Himmelblau", "Himmelblau", himmelblau, 2, (1, 1), (-5, 5), 0.0, (3.0, 2.0), (0.0,)),
+        _styblinski_tang(2),
+    ),
+    4: (
+        _rosenbrock(4, 3.70142859),  # the other minimum: near (-1, 1, 1, 1), and so on for larger n
+        Problem("Wood", "MGH 14", wood, 4, (-3, -1, -3, -1), (-4, 4), 0.0, (1.0,) * 4, (0.0,)),
+        Problem("Powell singular", "MGH 13", powell_singular, 4, (3, -1, 0, 1), (-4, 4), 0.0, (0.0,) * 4, (0.0,), _SQUARES),
+    ),
+    5: (_rosenbrock(5, 3.93083944),),
+    10: (
+        _rosenbrock(10, 3.98657911),
+        _styblinski_tang(10),
+        Problem("trigonometric", "MGH 26", trigonometric, 10, (0.1,) * 10, (-1, 1), 0.0, (0.0,) * 10),
+        Problem("Broyden tridiagonal", "MGH 30", broyden_tridiagonal, 10, (-1,) * 10, (-2, 2), 0.0),
+    ),
+}
+PROBLEMS = tuple(itertools.chain(*GROUPS.values()))
 
 
 @functools.cache
 def any_of(n):
-    """fun(x, which, constant): problem number ``which`` of n unknowns, and a constant; four compile as fast as one."""
+    """fun(x, which, constant): problem number ``which`` of n unknowns, plus a constant."""
     funs = [problem.fun for problem in GROUPS[n]]
 
     def fun(x, which, constant):
@@ -120,7 +138,9 @@ def any_of(n):
     return fun
 
 
-def group_starts(n, dtype):
-    """The starts (B, n) of all problems of n unknowns and which problem each is for."""
-    starts = np.concatenate([problem.starts() for problem in GROUPS[n]]).astype(dtype)
-    return starts, np.repeat(np.arange(len(GROUPS[n]), dtype=np.int32), STARTS)
+def group_starts(n):
+    """Starts (B, n) for all problems of n unknowns, which problem each is for, and {problem: its rows}."""
+    each = ROWS // len(GROUPS[n])
+    starts = np.concatenate([problem.starts(each) for problem in GROUPS[n]])
+    rows = {problem: slice(i * each, (i + 1) * each) for i, problem in enumerate(GROUPS[n])}
+    return starts, np.repeat(np.arange(len(GROUPS[n]), dtype=np.int32), each), rows

@@ -38,7 +38,7 @@ def test_thomson_as_json():
         (("thomson", "1"), "n must be"),
         (("thomson", "5", "--kind", "cube"), "'random', 'polar', 'spiral'"),
         (("thomson", "5", "--starts", "0"), "starts must be"),
-        (("thomson", "five"), "five"),
+        (("thomson", "five"), "Usage"),
     ],
 )
 def test_wrong_input_is_refused_with_status_2(arguments, words):

@@ -7,22 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from problems import GROUPS, PROBLEMS, STARTS, any_of, group_starts
+from problems import PROBLEMS, any_of, group_starts
 
 import jaxnewton as jn
 from jaxnewton import Status
 
 SOLVERS = {"TrustRegion": jn.TrustRegion(), "Newton": jn.Newton()}
-DTYPES = {"float32": np.float32, "float64": np.float64}
+DTYPES = ("float32", "float64")
 GRADIENT = {"float32": 1e-4, "float64": 1e-7}  # of a success, relative to 1; tol is 1e-5 and 1e-8
 
 # Share of the starts that must succeed where that is not all of them: {(problem, n, solver or None: all, dtype or None)}.
 SHARES = {
     ("Beale", 2, "TrustRegion", None): (0.45, "from half the box the way down is a valley that ends at infinity"),
     ("Beale", 2, "Newton", None): (0.2, "as above, and Newton's longer steps meet the valley more often"),
-    ("trigonometric", 4, None, "float32"): (0.85, "n - sum cos(x) cancels: noise of f is above eps |f|"),
-    ("trigonometric", 5, None, "float32"): (0.85, "the same"),
-    ("trigonometric", 10, None, "float32"): (0.85, "the same"),
+    ("trigonometric", 10, None, "float32"): (0.85, "n - sum cos(x) cancels: noise of f is above eps |f|"),
     ("Powell singular", 4, None, "float32"): (0.0, "the Hessian's zero eigenvalues are reported: SINGULAR is right"),
 }
 # Ends beside success that an exception above may have.
@@ -42,17 +40,17 @@ def share(problem, solver, dtype):
 
 @functools.cache
 def solved_group(n, solver, dtype):
-    starts, which = group_starts(n, DTYPES[dtype])
-    zero = np.zeros((), DTYPES[dtype])
-    return jn.minimize_batch(any_of(n), starts, (which, zero), args_axes=(0, None), solver=SOLVERS[solver], devices=1)
+    starts, which, _ = group_starts(n)
+    args = (which, np.zeros((), dtype))
+    return jn.minimize_batch(any_of(n), starts.astype(dtype), args, args_axes=(0, None), solver=SOLVERS[solver], devices=1)
 
 
 @functools.cache
 def solved(problem, solver, dtype):
-    """The ends of one problem's starts, as NumPy arrays."""
-    found = solved_group(problem.n, solver, dtype)
-    at = GROUPS[problem.n].index(problem) * STARTS
-    return jax.tree.map(lambda leaf: np.asarray(leaf[at : at + STARTS]), found)
+    """One problem's starts, and their ends as NumPy arrays."""
+    starts, _, rows = group_starts(problem.n)
+    ends = jax.tree.map(lambda leaf: np.asarray(leaf[rows[problem]]), solved_group(problem.n, solver, dtype))
+    return starts[rows[problem]].astype(dtype), ends
 
 
 @functools.cache
@@ -69,7 +67,7 @@ table = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_the_table_of_problems_is_right(problem):
-    values, *_ = derivatives(problem)(problem.starts())
+    values, *_ = derivatives(problem)(problem.starts(1000))
     assert np.all(np.asarray(values) >= problem.least)
     if problem.at is not None:
         f, g, H = (np.asarray(leaf[0]) for leaf in derivatives(problem)(np.array([problem.at])))
@@ -82,7 +80,7 @@ def test_the_table_of_problems_is_right(problem):
 
 @table
 def test_every_success_is_a_minimum(problem, solver, dtype):
-    found = solved(problem, solver, dtype)
+    _, found = solved(problem, solver, dtype)
     good = np.isin(found.status, [Status.CONVERGED, Status.NOISE_FLOOR])
     np.testing.assert_array_equal(good, found.success)
     f, g, H = (np.asarray(leaf)[good] for leaf in derivatives(problem)(found.x.astype(float)))
@@ -97,7 +95,7 @@ def test_every_success_is_a_minimum(problem, solver, dtype):
 
 @table
 def test_enough_starts_succeed_and_the_others_say_why(problem, solver, dtype):
-    found = solved(problem, solver, dtype)
+    _, found = solved(problem, solver, dtype)
     statuses = {Status(int(status)) for status in found.status}
     wanted = share(problem, solver, dtype)
     assert found.success.mean() >= wanted
@@ -107,20 +105,15 @@ def test_enough_starts_succeed_and_the_others_say_why(problem, solver, dtype):
 
 @table
 def test_the_known_minimum_is_among_the_ends(problem, solver, dtype):
-    found = solved(problem, solver, dtype)
-    if problem.name == "Broyden tridiagonal":  # 64 starts need not meet it in 5 or 10 dimensions: reached from MGH's start
-        starts = np.resize(np.full(problem.n, -1, DTYPES[dtype]), (STARTS * len(GROUPS[problem.n]), problem.n))
-        which = np.full(len(starts), GROUPS[problem.n].index(problem), np.int32)
-        args = (which, np.zeros((), DTYPES[dtype]))
-        found = jn.minimize_batch(any_of(problem.n), starts, args, args_axes=(0, None), solver=SOLVERS[solver], devices=1)
-    eps = np.finfo(dtype).eps
-    assert np.min(found.fun) == pytest.approx(problem.least, abs=max(1e-12, 100 * eps) * max(1, abs(problem.least)))
+    _, found = solved(problem, solver, dtype)
+    tol = max(1e-12, 100 * float(np.finfo(dtype).eps)) * max(1, abs(problem.least))
+    assert found.fun[found.success | bool(problem.singular)].min() == pytest.approx(problem.least, abs=tol)
 
 
 @table
 def test_what_is_reported_is_true(problem, solver, dtype):
     """fun, grad and curvature are those of x, and the counts are those of trips."""
-    found = solved(problem, solver, dtype)
+    starts, found = solved(problem, solver, dtype)
     assert {leaf.dtype for leaf in (found.x, found.fun, found.grad, found.curvature)} == {np.dtype(dtype)}
     f, g, H = (np.asarray(leaf) for leaf in derivatives(problem)(found.x.astype(float)))
     eps = np.finfo(dtype).eps
@@ -136,7 +129,7 @@ def test_what_is_reported_is_true(problem, solver, dtype):
         np.testing.assert_array_equal(count, found.nit)
     assert np.all(found.nit >= 1)
     converged = found.status == Status.CONVERGED
-    started = np.abs(np.asarray(derivatives(problem)(problem.starts().astype(dtype).astype(float))[1])).max(axis=1)
+    started = np.abs(np.asarray(derivatives(problem)(starts.astype(float))[1])).max(axis=1)
     tol = {"float32": 1e-5, "float64": 1e-8}[dtype] * np.minimum(1, started)
     assert np.all(np.abs(found.grad).max(axis=1)[converged] <= tol[converged] * (1 + 1e-5))
 

@@ -12,8 +12,8 @@ from jaxnewton.loop import over_lanes
 from jaxnewton.thomson.charges import Charges
 from jaxnewton.types import Needs
 
-# Smallest Hessian eigenvalue beside the rotations' zeros, at the best known minimum: 3 of N = 3 by sqrt(1/3), the others
-# by an independent Newton iteration in NumPy.
+# Smallest Hessian eigenvalue beside the rotations' zeros, at the best known minimum: sqrt(1/3) for N = 3, the
+# others by an independent Newton iteration in NumPy.
 CURVATURES = {3: 0.577350, 4: 0.688919, 5: 0.250178, 6: 0.603553, 7: 0.009198, 8: 0.197336, 12: 0.907164}
 
 

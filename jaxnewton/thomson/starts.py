@@ -64,6 +64,7 @@ def starts(key: Array, n: int, count: int, kind: str = "random") -> Array:
 
 
 def check_n(n: Any) -> int:
+    """A number of charges."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 2:
         raise ValueError(f"n must be a whole number of at least 2 charges; it is {n!r}")
     return n
