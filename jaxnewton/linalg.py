@@ -60,11 +60,12 @@ def max_norm(H: Array) -> Array:
     return jnp.max(jnp.sum(jnp.abs(H), axis=1))
 
 
-def ldl_solve(H: Array, b: Array, floor: Array) -> tuple[Array, Array]:
-    """Solve a modified H x = b by unrolled LDL'; return x (n,) and the smallest pivot met, before modification.
+def ldl_solve(H: Array, b: Array, floor: Array) -> tuple[Array, Array, Array]:
+    """Solve (H + E) x = b by unrolled LDL'; return x (n,), the smallest pivot before modification, and x'Ex.
 
-    A pivot below ``floor`` is replaced by max(|pivot|, floor), so that x is a descent direction for b = -g whatever
-    H is (the modified Cholesky of Gill & Murray 1974 in its simplest form). Only the lower triangle is read.
+    E is diagonal: a pivot below ``floor`` is replaced by max(|pivot|, floor), so that x is a descent direction for
+    b = -g whatever H is (the modified Cholesky of Gill & Murray 1974 in its simplest form). Only the lower triangle
+    of H is read.
     """
     n = b.shape[0]
     L: list[list[Array]] = [[] for _ in range(n)]
@@ -84,7 +85,8 @@ def ldl_solve(H: Array, b: Array, floor: Array) -> tuple[Array, Array]:
     x = [y[i] * inverse[i] for i in range(n)]
     for i in reversed(range(n)):
         x[i] = minus_dot(x[i], [L[k][i] for k in range(i + 1, n)], x[i + 1 :])
-    return jnp.stack(x), jnp.min(jnp.stack(raw))
+    added = [(p - r) * s * s for p, r, s in zip(pivots, raw, x, strict=True)]
+    return jnp.stack(x), fold(jnp.minimum, raw), fold(jnp.add, added)
 
 
 def minus_dot(start: Array, a: list[Array], b: list[Array]) -> Array:

@@ -12,7 +12,7 @@ from jaxnewton import linalg
 from jaxnewton.solvers.common import finite, gain_ratio, keep, resolution, running, verdict
 from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
 
-RELAX, TIGHTEN, SMALLEST = 0.1, 8.0, 1e-4  # of the damping, which is relative to the norm of H
+RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-4  # of the damping, which is relative to the norm of H
 
 
 class State(NamedTuple):
@@ -75,8 +75,8 @@ class Newton:
         norm = linalg.max_norm(H)
         zero = resolution(norm, g.shape[0])
         scale = norm + jnp.max(jnp.abs(g))  # not 0 where H is
-        step, smallest = _modified_solve(H, damping * scale, -g, zero)
-        predicted = -jnp.sum(g * step) - 0.5 * jnp.sum(step * jnp.sum(H * step[None, :], axis=1))
+        step, smallest, added = _modified_solve(H, damping * scale, -g, zero)
+        predicted = 0.5 * (added - jnp.sum(g * step))  # -(g's + s'Hs/2), since (H + E) s = -g
         met = verdict(smallest, zero)
         return State(
             x=x, f=f, g=g, H=H,
@@ -111,15 +111,16 @@ class Newton:
         )  # fmt: skip
 
 
-def _modified_solve(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array]:
-    """(H + shift I + E)^-1 b with E = 0 where that is positive definite; and the smallest pivot without E."""
+def _modified_solve(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
+    """x = (H + E)^-1 b, the smallest pivot of H + shift I, and x'Ex; E = shift I where that is positive definite."""
     n = b.shape[0]
     if linalg.unrolls(linalg.UNROLL_LDL, n):
-        return linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero)
+        x, smallest, added = linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero)
+        return x, smallest, added + shift * jnp.sum(x * x)
     return _solve_with_first_definite(H, shift, b, zero)
 
 
-def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array]:
+def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
     """Cholesky at three shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
     n = b.shape[0]
     off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
@@ -130,4 +131,4 @@ def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) ->
     chosen = jnp.argmax(definite)
     step = linalg.cholesky_solve(L[chosen], b)
     smallest = jnp.where(definite[0], jnp.min(jnp.diagonal(L[0])) ** 2, -linalg.max_norm(H))
-    return step, smallest
+    return step, smallest, shifts[chosen] * jnp.sum(step * step)
