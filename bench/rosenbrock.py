@@ -39,9 +39,9 @@ Array = jax.Array
 CHECK = 1e-6  # largest gradient component of a solved start
 TOLERANCES = [10.0**-k for k in range(3, 13)]  # what a peer may be given, loosest first
 NEARLY_ALL = 0.999  # of what passes at the peer's best tolerance
-BATCHES = (250, 1000, 4000, 16000)
-TUNING_STARTS = 2000  # least starts a timing takes while a peer's batch is chosen
-PEER_SECONDS = 0.8  # aimed at for one timed run of a peer
+BATCHES = (64, 250, 1000, 4000, 16000)  # tried for a peer in this order, until the rate has fallen off
+FALLEN_OFF = 0.75  # of the best rate so far
+TUNING_SECONDS, PEER_SECONDS = 0.3, 0.8  # aimed at for one run of a peer while its batch is chosen, and when timed
 STARTS = {2: 200_000, 4: 100_000, 10: 20_000}  # for jaxnewton; a peer takes the first so many of them
 VERSIONS = ("jax", "jaxlib", "optimistix", "lineax", "equinox", "numpy")
 
@@ -86,19 +86,26 @@ def jax_bfgs(x: Array, tol: Array) -> Array:
 
 
 class Peer(NamedTuple):
-    """Another package's minimiser."""
+    """Another package's minimiser.
+
+    XLA can hang where several CPU devices run batched LAPACK calls at once: all its threads wait for threads. It
+    takes batches that are worth spreading over threads, so a peer that calls LAPACK (``lapack``) is split over the
+    devices in small batches only, and waits for each before the next. Nor does it gain from larger ones.
+    """
 
     name: str
     solve: Callable[[Array, Array], Array]
-    largest_split: int = 16000  # batched QR of more rows than this on several CPU devices at once can hang in XLA
+    batches: tuple[int, ...] = BATCHES[1:]
+    lapack: bool = False
 
 
 PEERS = (
     Peer("optimistix BFGS", optimistix_bfgs),
-    Peer("optimistix LM (QR)", optimistix_lm, largest_split=4000),
-    Peer("optimistix LM (normal equations)", optimistix_lm_normal, largest_split=4000),
+    Peer("optimistix LM (QR)", optimistix_lm, BATCHES, lapack=True),
+    Peer("optimistix LM (normal equations)", optimistix_lm_normal, BATCHES, lapack=True),
     Peer("jax.scipy BFGS", jax_bfgs),
 )
+LARGEST_LAPACK_SPLIT = 250
 
 
 class Program(NamedTuple):
@@ -109,10 +116,10 @@ class Program(NamedTuple):
     mesh: Mesh | None  # None: one device
     solve: Callable[[Array, float], Array]
 
-    def chunks(self, starts: np.ndarray, least: int) -> list[Array]:
-        """At least ``least`` starts if there are so many, in whole batches, already where they are needed."""
+    def chunks(self, starts: np.ndarray, number: int) -> list[Array]:
+        """So many batches, if there are enough starts, already where they are needed."""
         place = jax.devices()[0] if self.mesh is None else NamedSharding(self.mesh, PartitionSpec("device"))
-        number = max(min(-(-least // self.batch), len(starts) // self.batch), 1)
+        number = max(min(number, len(starts) // self.batch), 1)
         return [jax.device_put(starts[i * self.batch : (i + 1) * self.batch], place) for i in range(number)]
 
 
@@ -137,7 +144,7 @@ class Contestant(NamedTuple):
     batch: int
     tolerance: str
     run: Callable[[], list[Array]]
-    first_seconds: float  # of the first call, over a single batch, compilation included
+    first_seconds: float  # of the first call, on a single batch, compilation included
     calls: int  # batches in one run
 
 
@@ -153,40 +160,53 @@ def choose_tolerance(program: Program, starts: np.ndarray) -> float:
     return next(tol for tol, share in zip(TOLERANCES, shares, strict=True) if share >= NEARLY_ALL * max(shares))
 
 
-def contestant(program: Program, starts: np.ndarray, tol: float, least: int) -> Contestant:
-    chunks = program.chunks(starts, least)
-    first, _ = clock(lambda: program.solve(chunks[0], tol))
+def contestant(program: Program, starts: np.ndarray, tol: float, seconds: float) -> Contestant:
+    """The program on as many batches as fill about ``seconds``."""
+    one = program.chunks(starts, 1)[0]
+    first, _ = clock(lambda: program.solve(one, tol))
+    warm, _ = clock(lambda: program.solve(one, tol))
+    chunks = program.chunks(starts, round(seconds / warm))
 
     def run() -> list[Array]:
-        return [program.solve(chunk, tol) for chunk in chunks]
+        ends = []
+        for chunk in chunks:
+            ends.append(program.solve(chunk, tol))
+            if program.peer.lapack:
+                ends[-1].block_until_ready()
+        return ends
 
     devices = 1 if program.mesh is None else program.mesh.size
     return Contestant(program.peer.name, devices, program.batch, f"{tol:.0e}", run, first, len(chunks))
 
 
-def best_contestant(peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None) -> tuple[float, Contestant]:
-    """The peer at the batch size, on one device or all, where it does best, and its rate there."""
+def rate_of(one: Contestant) -> float:
+    """Solved starts a second, the better of two runs."""
+    seconds, ends = min((clock(one.run) for _ in range(2)), key=lambda timing: timing[0])
+    return count_solved(ends) / seconds
+
+
+def usable(peer: Peer, batch: int, count: int, mesh: Mesh | None) -> bool:
+    if mesh is not None and (batch % mesh.size or (peer.lapack and batch > LARGEST_LAPACK_SPLIT)):
+        return False
+    return batch <= count
+
+
+def best_batches(peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None) -> list[tuple[float, Contestant]]:
+    """The peer on one device and on all, each at the batch size where it does best, with the rate there."""
     tol = choose_tolerance(compile_peer(peer, n, min(1000, len(starts)), None), starts)
-    best: tuple[float, Contestant, Program] | None = None
+    found = []
     for place in [None] if mesh is None else [None, mesh]:
-        best_here = 0.0
-        for batch in BATCHES:
-            if batch > len(starts) or (place is not None and (batch > peer.largest_split or batch % place.size)):
-                continue
+        trials: list[tuple[float, Contestant, Program]] = []
+        for batch in filter(lambda batch: usable(peer, batch, len(starts), place), peer.batches):
             program = compile_peer(peer, n, batch, place)
-            trial = contestant(program, starts, tol, TUNING_STARTS)
-            seconds, ends = min((clock(trial.run) for _ in range(2)), key=lambda timing: timing[0])
-            rate = count_solved(ends) / seconds
-            if best is None or rate > best[0]:
-                best = rate, trial, program
-            if rate < 0.75 * best_here:
+            trial = contestant(program, starts, tol, TUNING_SECONDS)
+            trials.append((rate_of(trial), trial, program))
+            if trials[-1][0] < FALLEN_OFF * max(rate for rate, *_ in trials):
                 break
-            best_here = max(best_here, rate)
-    if best is None:
-        raise SystemExit(f"--starts must be at least {min(BATCHES)}")
-    rate, trial, program = best
-    timed = contestant(program, starts, tol, int(rate * PEER_SECONDS))
-    return rate, timed._replace(first_seconds=trial.first_seconds)
+        rate, trial, program = max(trials, key=lambda entry: entry[0])
+        timed = contestant(program, starts, tol, PEER_SECONDS)
+        found.append((rate, timed._replace(first_seconds=trial.first_seconds)))
+    return found
 
 
 def ours(name: str, solver: Any, starts: np.ndarray, devices: int) -> Contestant:
@@ -224,29 +244,34 @@ def measure(contestants: list[Contestant], repeats: int) -> list[list[tuple[floa
     return timings
 
 
+def in_turn(mine: list[Contestant], peers: list[Contestant]) -> list[Contestant]:
+    """Ours, the best peer, ours, the next peer, ..."""
+    pairs = [one for pair in zip(mine, peers, strict=False) for one in pair]
+    return pairs + mine[len(peers) :] + peers[len(mine) :]
+
+
 def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None) -> list[Row]:
-    peers = [best_contestant(peer, n, starts, mesh) for peer in PEERS]
-    peers = [peer for _, peer in sorted(peers, key=lambda pair: -pair[0])]
+    found = [entry for peer in PEERS for entry in best_batches(peer, n, starts, mesh)]
+    peers = [peer for _, peer in sorted(found, key=lambda entry: -entry[0])]
     counts = [1] if mesh is None else [mesh.size, 1]
     solvers = (("jaxnewton TrustRegion", jn.TrustRegion()), ("jaxnewton Newton", jn.Newton()))
     mine = [ours(name, solver, starts, count) for count in counts for name, solver in solvers]
-    # ours, best peer, ours, next peer, ...
-    turns = [one for pair in zip(mine, peers, strict=False) for one in pair] + mine[len(peers) :] + peers[len(mine) :]
-    timings = dict(zip(map(id, turns), measure(turns, repeats), strict=True))
-    rates = {key: [solved / seconds for seconds, solved, _ in timing] for key, timing in timings.items()}
-    best = max((rates[id(peer)] for peer in peers), key=statistics.median)
+    turns = in_turn(mine, peers)
+    timings = dict(zip(turns, measure(turns, repeats), strict=True))
+    rates = {one: [solved / seconds for seconds, solved, _ in timing] for one, timing in timings.items()}
+    peers.sort(key=lambda peer: -statistics.median(rates[peer]))
+    best = rates[peers[0]]
 
     def row(one: Contestant, is_ours: bool) -> Row:
-        timing = timings[id(one)]
-        call = statistics.median(seconds for seconds, _, _ in timing) / one.calls
-        _, solved, total = timing[0]
-        ratios = [a / b for a, b in zip(rates[id(one)], best, strict=True)] if is_ours else None
+        call = statistics.median(seconds for seconds, _, _ in timings[one]) / one.calls
         compiling = max(one.first_seconds - call, 0.0)
-        return Row(
-            one.name, n, one.devices, one.batch, total, one.tolerance, solved / total, compiling, rates[id(one)], ratios
-        )
+        _, solved, total = timings[one][0]
+        ratios = [a / b for a, b in zip(rates[one], best, strict=True)] if is_ours else None
+        share = solved / total
+        return Row(one.name, n, one.devices, one.batch, total, one.tolerance, share, compiling, rates[one], ratios)
 
-    return [row(one, True) for one in mine] + [row(one, False) for one in peers]
+    better = {one.name: one for one in reversed(peers)}  # of one device and all
+    return [row(one, True) for one in mine] + [row(one, False) for one in peers if one is better[one.name]]
 
 
 HEADER = """\
@@ -298,6 +323,8 @@ def main() -> None:
     began = time.perf_counter()
     for n in options.n:
         count = options.starts or STARTS.get(n, max(200_000 // n**2, 1000))
+        if count < BATCHES[1]:
+            raise SystemExit(f"--starts must be at least {BATCHES[1]}, not {count}")
         starts = np.random.default_rng(n).uniform(-2, 2, (count, n))
         new = bench(n, starts, options.repeats, mesh)
         print("\n".join(map(line, new)), flush=True)

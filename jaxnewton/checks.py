@@ -71,6 +71,8 @@ def arguments(args: Any) -> tuple[Any, ...]:
 
 def axes(args: tuple[Any, ...], given: Any, count: int) -> tuple[int | None, ...]:
     """One axis an argument, and the rows it promises there."""
+    if not (given is None or isinstance(given, (int, Sequence))):
+        raise ValueError(f"args_axes must be None, 0, or a tuple of these, one for each of args; it is {given!r}")
     each = (given,) * len(args) if given is None or isinstance(given, int) else tuple(given)
     if len(each) != len(args):
         raise ValueError(f"args_axes has {len(each)} entries for {len(args)} args; it must have one for each")
@@ -90,8 +92,8 @@ def positive(name: str, value: Any) -> int | None:
     """A whole number of at least 1, or None."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1; it is {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
+        raise ValueError(f"{name} must be a whole number of at least 1, and less than 2**31; it is {value!r}")
     return int(value)
 
 

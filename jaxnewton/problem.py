@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnewton.types import Array, Evaluation, Needs
 
@@ -52,6 +53,8 @@ class Objective:
 
     def _scalar(self, x: Array, *args: Any) -> Array:
         value = self.fun(x, *args)
+        if not isinstance(value, (jax.Array, np.ndarray, np.generic, int, float)):
+            raise TypeError(f"fun must return a scalar; it returned {value!r} of type {type(value).__name__}")
         shape, dtype = jnp.shape(value), jnp.result_type(value)
         if shape != ():
             raise TypeError(f"fun must return a scalar; it returned an array of shape {shape}")

@@ -128,6 +128,9 @@ def _vectors(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Array, Array]:
             f"{name_a} and {name_b} must broadcast to one non-empty vector (n,); "
             f"they have shapes {a.shape} and {b.shape}"
         )
+    for name, value in ((name_a, a), (name_b, b)):
+        if not np.all(np.isfinite(np.asarray(value, float))):
+            raise ValueError(f"{name} must be finite; it is {value}")
     return jnp.broadcast_to(a.astype(dtype), shape), jnp.broadcast_to(b.astype(dtype), shape)
 
 

@@ -161,9 +161,11 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
         return lowest, lowest - resolution
     left, right = bounds(t)
     norm = jnp.maximum(jnp.abs(left), jnp.abs(right))
-
+    safe = jnp.where(norm > 0, norm, 1.0)  # work on T / norm: the squared traces must not overflow
+    t = t._replace(d=[d / safe for d in t.d], e=[e / safe for e in t.e])
+    left, right, resolution = left / safe, right / safe, jnp.maximum(resolution / safe, jnp.finfo(norm.dtype).eps)
     grades = 1e-3 ** jnp.arange(1, 5 if jnp.finfo(norm.dtype).eps < 1e-12 else 3, dtype=norm.dtype)
-    probes = jnp.concatenate([-grades * norm, -4.0 * resolution[None], jnp.zeros_like(norm)[None]])
+    probes = jnp.concatenate([-grades, -4.0 * resolution[None], jnp.zeros_like(norm)[None]])
 
     def probe(k: Array, good: Array) -> Array:
         return jnp.where(is_definite(factor(t, -probes[k]).r), jnp.maximum(good, probes[k]), good)
@@ -184,7 +186,7 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
         return jnp.maximum(further - resolution, good), good, plain, ~definite
 
     _, good, estimate, _ = lax.fori_loop(0, LAGUERRE_STEPS, step, (start, start, start, jnp.zeros_like(start, bool)))
-    return estimate, good
+    return estimate * norm, good * norm
 
 
 def _lower_root(a: Array, c: Array, b: Array) -> Array:

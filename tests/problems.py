@@ -99,7 +99,9 @@ def _rosenbrock(n, *local):
 
 def _styblinski_tang(n):
     at, minima = _styblinski_tang_minima(n)
-    return Problem("Styblinski-Tang", "Styblinski & Tang", styblinski_tang, n, (-1,) * n, (-5, 5), minima[0], at, minima)
+    return Problem(
+        "Styblinski-Tang", "Styblinski & Tang", styblinski_tang, n, (-1,) * n, (-5, 5), minima[0], at, minima
+    )
 
 
 _SQUARES = "two of its four squares are fourth powers"
@@ -114,7 +116,9 @@ GROUPS = {
     4: (
         _rosenbrock(4, 3.70142859),  # the other minimum: near (-1, 1, 1, 1), and so on for larger n
         Problem("Wood", "MGH 14", wood, 4, (-3, -1, -3, -1), (-4, 4), 0.0, (1.0,) * 4, (0.0,)),
-        Problem("Powell singular", "MGH 13", powell_singular, 4, (3, -1, 0, 1), (-4, 4), 0.0, (0.0,) * 4, (0.0,), _SQUARES),
+        Problem(
+            "Powell singular", "MGH 13", powell_singular, 4, (3, -1, 0, 1), (-4, 4), 0.0, (0.0,) * 4, (0.0,), _SQUARES
+        ),
     ),
     5: (_rosenbrock(5, 3.93083944),),
     10: (

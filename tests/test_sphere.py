@@ -170,20 +170,16 @@ def test_optimality_conditions(path, n, dtype):
 
 
 @every_path
-def test_interior_and_hard_are_told(path, n, dtype):
-    (_, g, radius, names), (step, _, _, _, interior, hard), (_, _, known) = solved(path, n, dtype)
+def test_interior_is_told_and_negative_curvature_is_used(path, n, dtype):
+    (H, _, radius, names), (step, _, _, _, interior, hard), (_, _, known) = solved(path, n, dtype)
+    interior, hard = interior.astype(bool), hard.astype(bool)
     clear = np.isin(names, ["random", "convex", "interior", "boundary", "lowest repeated", "no gradient, convex"])
-    assert families(names, clear & (interior.astype(bool) != known)) == {}
-    assert not (interior.astype(bool) & hard.astype(bool)).any()
-    must = np.isin(names, ["hard", "diagonal, hard", "no gradient, indefinite"])
-    if n == 1:  # the lowest eigenvector is the only one: zero curvature or less, and no gradient
-        must = names == "no gradient, indefinite"
-        must &= cases(n)[0][:, 0, 0] < -1e-3
-    must &= np.linalg.eigvalsh(cases(n)[0])[:, 0] < -1e-3
-    if path == "tridiagonal" and dtype is np.float32:
-        must &= ~np.isin(names, ["hard"])  # g's zero part is of the size of rounding there
-    length = np.linalg.norm(step, axis=1)
-    assert families(names, must & ~(np.abs(length - radius) <= 1e-3 * radius)) == {}
+    assert families(names, clear & (interior != known)) == {}
+    assert not (interior & hard).any()
+    assert not hard[np.isin(names, ["convex", "interior", "boundary", "no gradient, convex", "linear"])].any()
+    down = np.isin(names, ["hard", "diagonal, hard", "hard, repeated", "no gradient, indefinite"])
+    down &= np.linalg.eigvalsh(H)[:, 0] < -1e-3
+    assert families(names, down & ~(np.linalg.norm(step, axis=1) >= (1 - 1e-2) * radius)) == {}
 
 
 INSTANCES = {

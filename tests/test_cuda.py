@@ -1,0 +1,53 @@
+"""Everything lowers for CUDA: no GPU is needed to find out that an operation has no kernel there."""
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+from problems import rosenbrock
+
+import jaxnewton as jn
+
+SOLVERS = {"TrustRegion": jn.TrustRegion(), "Newton": jn.Newton(), "pure Newton": jn.Newton(damped=False)}
+
+
+def lowered(function, *args):
+    exported = jax.export.export(jax.jit(function), platforms=["cuda"])(*args)
+    assert exported.platforms == ("cuda",)
+    return exported.mlir_module()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [5, 12])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_minimize(solver, n, dtype):
+    program = lowered(lambda x0: jn.minimize(rosenbrock, x0, solver=SOLVERS[solver]), np.zeros(n, dtype))
+    assert "stablehlo.while" in program
+    assert "lapack" not in program
+
+
+@pytest.mark.parametrize("n", [5, 12])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_pool(solver, n):
+    def solve(x0s, shift):
+        return jn.minimize_batch(
+            lambda x, c: rosenbrock(x - c),
+            x0s,
+            (shift,),
+            args_axes=0,
+            solver=SOLVERS[solver],
+            width=8,
+            keep=4,
+            devices=1,
+        )
+
+    program = lowered(solve, np.zeros((32, n)), np.zeros((32, n)))
+    assert "stablehlo.while" in program
+    assert "lapack" not in program
+
+
+def test_derivatives_of_a_solution():
+    def x_of(c):
+        return jn.minimize(lambda x, c: rosenbrock(x - c), np.zeros(5), (c,)).x
+
+    assert "lapack" not in lowered(jax.jacobian(x_of), np.zeros(5))

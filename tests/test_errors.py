@@ -1,0 +1,173 @@
+"""Wrong input is refused at the door, by a sentence that names the argument, what came and what was expected."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnewton as jn
+
+KEY = jax.random.key(0)
+ONE, MANY = np.ones(2), np.ones((3, 2))
+
+
+def bowl(x, *args):
+    return jnp.sum(x**2)
+
+
+def minimize(fun=bowl, x0=ONE, args=(), **options):
+    return lambda: jn.minimize(fun, x0, args, **options)
+
+
+def batch(fun=bowl, x0s=MANY, args=(), **options):
+    return lambda: jn.minimize_batch(fun, x0s, args, **options)
+
+
+TABLE = {
+    # what is wrong: (the call, the exception, words that its sentence must have)
+    "x0 integer array": (minimize(x0=np.ones(2, int)), TypeError, ["x0", "floating", "int64"]),
+    "x0 integers": (minimize(x0=[1, 2]), TypeError, ["x0", "floating"]),
+    "x0 one integer": (minimize(x0=1), TypeError, ["x0", "floating", "1"]),
+    "x0 bool": (minimize(x0=True), TypeError, ["x0", "floating", "bool"]),
+    "x0 bool array": (minimize(x0=np.array([True])), TypeError, ["x0", "floating", "bool"]),
+    "x0 complex": (minimize(x0=np.ones(2, complex)), TypeError, ["x0", "floating", "complex"]),
+    "x0 text": (minimize(x0="start"), TypeError, ["x0", "floating", "start"]),
+    "x0 None": (minimize(x0=None), ValueError, ["x0", "empty"]),
+    "x0 empty list": (minimize(x0=[]), ValueError, ["x0", "empty"]),
+    "x0 empty pytree": (minimize(x0={}), ValueError, ["x0", "empty"]),
+    "x0 empty array": (minimize(x0=np.ones(0)), ValueError, ["x0", "no unknowns"]),
+    "x0 one integer leaf": (minimize(x0={"a": ONE, "b": np.ones(2, int)}), TypeError, ["x0", "floating", "int64"]),
+    "x0s integer": (batch(x0s=np.ones((3, 2), int)), TypeError, ["x0s", "floating", "int64"]),
+    "x0s no starts": (batch(x0s=np.ones((0, 2))), ValueError, ["x0s", "no starts", "(0, 2)"]),
+    "x0s no unknowns": (batch(x0s=np.ones((3, 0))), ValueError, ["x0s", "no unknowns", "(3, 0)"]),
+    "x0s without axis": (batch(x0s=np.float64(1)), ValueError, ["x0s", "leading axis", "()"]),
+    "x0s empty pytree": (batch(x0s=()), ValueError, ["x0s", "empty"]),
+    "x0s uneven leaves": (batch(x0s={"a": MANY, "b": np.ones((4, 2))}), ValueError, ["x0s", "(3, 2)", "(4, 2)"]),
+    "fun a vector": (minimize(fun=lambda x: x), TypeError, ["fun", "scalar", "(2,)"]),
+    "fun a vector, batch": (batch(fun=lambda x: x), TypeError, ["fun", "scalar", "(2,)"]),
+    "fun integer": (minimize(fun=jnp.argmin), TypeError, ["fun", "floating", "int64"]),
+    "fun integer, batch": (batch(fun=jnp.argmin), TypeError, ["fun", "floating", "int64"]),
+    "fun returns None": (minimize(fun=lambda x: None), TypeError, ["fun", "scalar"]),
+    "fun returns a tuple": (minimize(fun=lambda x: (jnp.sum(x), x)), TypeError, ["fun", "scalar"]),
+    "fun not callable": (minimize(fun=3.0), TypeError, ["fun", "function", "3.0"]),
+    "fun not callable, batch": (batch(fun=None), TypeError, ["fun", "function", "None"]),
+    "solver a class": (minimize(solver=jn.Newton), TypeError, ["solver", "instance", "Newton()"]),
+    "solver a class, batch": (batch(solver=jn.TrustRegion), TypeError, ["solver", "instance", "TrustRegion()"]),
+    "solver a name": (minimize(solver="newton"), TypeError, ["solver", "'newton'", "str"]),
+    "solver a function": (batch(solver=bowl), TypeError, ["solver", "function"]),
+    "tol negative": (minimize(tol=-1e-8), ValueError, ["tol", "positive", "-1e-08"]),
+    "tol zero": (minimize(tol=0), ValueError, ["tol", "positive"]),
+    "tol nan": (minimize(tol=np.nan), ValueError, ["tol", "positive", "nan"]),
+    "tol infinite": (batch(tol=np.inf), ValueError, ["tol", "finite", "inf"]),
+    "tol a vector": (batch(tol=np.full(2, 1e-8)), ValueError, ["tol"]),
+    "tol text": (minimize(tol="small"), TypeError, ["tol", "'small'"]),
+    "tol bool": (minimize(tol=True), TypeError, ["tol", "True"]),
+    "max_steps zero": (minimize(max_steps=0), ValueError, ["max_steps", "at least 1", "0"]),
+    "max_steps a fraction": (batch(max_steps=1.5), ValueError, ["max_steps", "whole number", "1.5"]),
+    "max_steps bool": (batch(max_steps=True), ValueError, ["max_steps", "whole number", "True"]),
+    "max_steps beyond int32": (minimize(max_steps=2**40), ValueError, ["max_steps"]),
+    "args a list": (minimize(args=[ONE]), TypeError, ["args", "tuple", "(a,)"]),
+    "args an array": (batch(args=MANY), TypeError, ["args", "tuple", "(a,)"]),
+    "args text": (minimize(args=("logistic",)), TypeError, ["args", "'logistic'", "str"]),
+    "args too few rows": (batch(args=(ONE,), args_axes=0), ValueError, ["args[0]", "3 starts", "(2,)"]),
+    "args no rows": (batch(args=(MANY, 1.0), args_axes=0), ValueError, ["args[1]", "3 starts", "()"]),
+    "args rows of a leaf": (
+        batch(args=({"a": MANY, "b": ONE},), args_axes=0),
+        ValueError,
+        ["args[0]", "3 starts", "(2,)"],
+    ),
+    "args_axes too long": (batch(args=(MANY,), args_axes=(0, 0)), ValueError, ["args_axes", "2 entries", "1 args"]),
+    "args_axes one": (batch(args=(MANY,), args_axes=1), ValueError, ["args_axes", "None", "0", "1"]),
+    "args_axes negative": (batch(args=(MANY,), args_axes=(-1,)), ValueError, ["args_axes", "-1"]),
+    "args_axes bool": (batch(args=(MANY,), args_axes=False), ValueError, ["args_axes", "False"]),
+    "args_axes text": (batch(args=(MANY,), args_axes="rows"), (TypeError, ValueError), ["args_axes"]),
+    "args_axes fraction": (batch(args=(MANY,), args_axes=1.5), (TypeError, ValueError), ["args_axes"]),
+    "width zero": (batch(width=0), ValueError, ["width", "at least 1", "0"]),
+    "width a fraction": (batch(width=2.5), ValueError, ["width", "whole number", "2.5"]),
+    "keep zero": (batch(keep=0), ValueError, ["keep", "at least 1", "0"]),
+    "keep negative": (batch(keep=-3), ValueError, ["keep", "-3"]),
+    "devices none": (batch(devices=0), ValueError, ["devices", "0", "4 local"]),
+    "devices too many": (batch(devices=5), ValueError, ["devices", "5", "4 local"]),
+    "devices an empty list": (batch(devices=[]), TypeError, ["devices", "[]"]),
+    "devices numbers": (batch(devices=[0, 1]), TypeError, ["devices", "[0, 1]"]),
+    "devices text": (batch(devices="cpu"), TypeError, ["devices", "cpu"]),
+    "devices bool": (batch(devices=True), TypeError, ["devices", "True"]),
+    "starts crossed": (
+        lambda: jn.starts.uniform(KEY, [0.0, 2.0], [1.0, 1.0], 5),
+        ValueError,
+        ["lower", "upper", "component 1"],
+    ),
+    "starts nan": (
+        lambda: jn.starts.uniform(KEY, [0.0, np.nan], [1.0, 1.0], 5),
+        ValueError,
+        ["lower", "upper", "component 1"],
+    ),
+    "starts infinite": (lambda: jn.starts.uniform(KEY, [-np.inf, 0.0], [1.0, 1.0], 5), ValueError, ["lower", "finite"]),
+    "sobol crossed": (lambda: jn.starts.sobol([1.0], [0.0], 4), ValueError, ["lower", "upper", "component 0"]),
+    "scale negative": (
+        lambda: jn.starts.normal(KEY, [0.0, 0.0], [1.0, -1.0], 5),
+        ValueError,
+        ["scale", "negative", "-1"],
+    ),
+    "starts shapes": (
+        lambda: jn.starts.uniform(KEY, [0.0, 0.0], [1.0] * 3, 5),
+        ValueError,
+        ["lower", "upper", "(2,)", "(3,)"],
+    ),
+    "starts two numbers": (lambda: jn.starts.uniform(KEY, 0.0, 1.0, 5), ValueError, ["lower", "upper", "vector", "()"]),
+    "starts a matrix": (lambda: jn.starts.normal(KEY, MANY, 1.0, 5), ValueError, ["mean", "scale", "(3, 2)"]),
+    "starts count zero": (lambda: jn.starts.uniform(KEY, [0.0], [1.0], 0), ValueError, ["count", "0"]),
+    "sobol count zero": (lambda: jn.starts.sobol([0.0], [1.0], 0), ValueError, ["count", "0"]),
+    "starts count a fraction": (lambda: jn.starts.normal(KEY, [0.0], 1.0, 2.5), ValueError, ["count", "2.5"]),
+    "starts count too large": (lambda: jn.starts.normal(KEY, [0.0], 1.0, 2**31), ValueError, ["count", "2147483648"]),
+    "starts key a number": (lambda: jn.starts.uniform(0, [0.0], [1.0], 5), TypeError, ["key", "jax.random.key", "int"]),
+    "starts key a vector": (lambda: jn.starts.uniform(jnp.ones(3), [0.0], [1.0], 5), (TypeError, ValueError), ["key"]),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_is_refused(name):
+    call, exception, words = TABLE[name]
+    with pytest.raises(exception) as refused:
+        call()
+    sentence = str(refused.value)
+    assert [word for word in words if word not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize(
+    ("x0", "expected"),
+    [
+        (1.0, ()),
+        ([1.0, 2], (2,)),
+        ((1, 2.0, 3), (3,)),
+        ([[1.0, 2.0], [3.0, 4.0]], (2, 2)),
+        (np.float32(1), ()),
+        (jnp.ones(2), (2,)),
+    ],
+    ids=["a number", "a list", "a tuple", "a nested list", "a NumPy scalar", "a JAX array"],
+)
+def test_what_is_not_refused(x0, expected):
+    found = jn.minimize(lambda x: jnp.sum((x - 1) ** 2), x0, solver=jn.Newton())
+    assert found.success
+    assert found.x.shape == expected
+    np.testing.assert_allclose(found.x, 1, atol=1e-6)
+
+
+def test_a_list_of_arrays_is_a_pytree():
+    found = jn.minimize(lambda x: jnp.sum(x[0] ** 2) + jnp.sum(x[1] ** 2), [np.ones(1), np.ones(2)])
+    assert [leaf.shape for leaf in found.x] == [(1,), (2,)]
+
+
+def test_leaves_of_two_dtypes_come_back_as_they_were():
+    def fun(x):
+        return jnp.sum((x["wide"] - 1) ** 2) + jnp.sum((x["narrow"].astype("float64") - 2) ** 2)
+
+    found = jn.minimize(fun, {"wide": np.zeros(1), "narrow": np.zeros(1, "float32")})
+    assert (found.x["wide"].dtype, found.x["narrow"].dtype) == (np.float64, np.float32)
+    np.testing.assert_allclose(found.x["narrow"], 2)
+
+
+def test_nothing_is_raised_for_a_numerical_reason():
+    assert jn.minimize(lambda x: jnp.sum(jnp.log(x)), [-1.0]).message.startswith(
+        "the objective or a derivative is not finite"
+    )

@@ -1,0 +1,227 @@
+"""Every way an unconstrained solve can end, each provoked by a function whose end is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import ROWS, any_of, rosenbrock
+
+import jaxnewton as jn
+from jaxnewton import Status
+
+SOLVERS = {"TrustRegion": jn.TrustRegion(), "Newton": jn.Newton(), "pure Newton": jn.Newton(damped=False)}
+EVERY = tuple(SOLVERS)
+DESCENT = ("TrustRegion", "Newton")
+SUCCESS = {Status.CONVERGED, Status.NOISE_FLOOR}
+
+SINGULAR_A = np.array([[-5, -3, -0.5], [-3, -2, 0], [-0.5, 0, -0.5]])
+SINGULAR_B = np.array([1.0, 3.0, 5.0])
+
+
+def saddle(x):
+    return x[0] ** 2 - x[1] ** 2
+
+
+def two_wells(x):
+    """A saddle at 0, minima of -1/4 at (0, +-sqrt(1/2))."""
+    return x[0] ** 2 - x[1] ** 2 + x[1] ** 4
+
+
+def singular_quadratic(x):
+    """Of the project's source document: indefinite and singular, so unbounded below."""
+    return jnp.sum(SINGULAR_B * x) + jnp.sum(x * jnp.sum(SINGULAR_A * x[None, :], axis=1)) / 2
+
+
+def roots(x):
+    """Of the project's source document: not defined for x3 or x4 below 0, unbounded below along x4."""
+    return x[0] ** 2 + x[1] ** 2 - 4 * x[0] - 6 * x[1] + 13 + jnp.sqrt(x[2]) - jnp.sqrt(x[3])
+
+
+def barrier(x):
+    """x - log x: 1 at 1, nan to the left of 0."""
+    return jnp.sum(x - jnp.log(x))
+
+
+def square(x):
+    return jnp.sum(x**2)
+
+
+def minus_square(x):
+    return -jnp.sum(x**2)
+
+
+def cube(x):
+    return jnp.sum(x**3)
+
+
+def linear(x):
+    return jnp.sum(x)
+
+
+def trough(x):
+    return (x[0] + x[1]) ** 2
+
+
+def log(x):
+    return jnp.sum(jnp.log(x))
+
+
+def towards_infinity(x):
+    return jnp.sum(jnp.exp(-x))
+
+
+def kink(x):
+    return jnp.sum(jnp.abs(x - 0.3))
+
+
+def cosh_above(x):
+    """A minimum of 1000: in its neighbourhood f is flat to the last digit."""
+    return 1000 + jnp.sum(jnp.cosh(x - 0.1))
+
+
+def wrong_derivative(x):
+    """Its value grows whichever way the gradient points down."""
+    return jax.lax.stop_gradient(jnp.sum(x**2)) - (jnp.sum(x) - jax.lax.stop_gradient(jnp.sum(x)))
+
+
+# name: (fun, x0, solvers, the ends that are right)
+TABLE = {
+    "a bowl": (square, [3.0], EVERY, {Status.CONVERGED}),
+    "a bowl, from its bottom": (square, [0.0], EVERY, {Status.CONVERGED}),
+    "a barrier, from inside": (barrier, [1e-3], EVERY, SUCCESS),
+    "a barrier, from afar": (barrier, [100.0], DESCENT, SUCCESS),
+    "a barrier, from afar, undamped": (
+        barrier,
+        [100.0],
+        ("pure Newton",),
+        {Status.DIVERGED},
+    ),  # the first step is to -9800
+    "a constant above a bowl": (cosh_above, [1.0], EVERY, SUCCESS),
+    "a saddle, from it": (saddle, [0.0, 0.0], EVERY, {Status.SADDLE}),
+    "a saddle, from beside it": (saddle, [1.0, 0.5], DESCENT, {Status.DIVERGED}),
+    "a saddle, from beside it, undamped": (saddle, [1.0, 0.5], ("pure Newton",), {Status.SADDLE}),
+    "a saddle, from its ridge": (saddle, [1.0, 0.0], ("TrustRegion",), {Status.DIVERGED}),
+    "two wells, from the ridge": (two_wells, [1.0, 0.0], ("TrustRegion",), {Status.CONVERGED}),
+    "two wells, from the ridge, no curvature sought": (two_wells, [1.0, 0.0], EVERY[1:], {Status.SADDLE}),
+    "a hill": (minus_square, [1.0], DESCENT, {Status.DIVERGED}),
+    "a hill, undamped": (minus_square, [1.0], ("pure Newton",), {Status.SADDLE}),
+    "a hill, from its top": (minus_square, [0.0], EVERY, {Status.SADDLE}),
+    "a slope": (linear, [1.0], DESCENT, {Status.DIVERGED}),
+    "a slope, undamped": (linear, [1.0], ("pure Newton",), {Status.SINGULAR}),
+    "a cubic": (cube, [-1.0], DESCENT, {Status.DIVERGED}),
+    "a cubic, from its inflexion": (cube, [0.0], EVERY, {Status.SINGULAR}),
+    "a trough": (trough, [1.0, 2.0], EVERY, {Status.SINGULAR}),
+    "outside the domain": (log, [-1.0], EVERY, {Status.NONFINITE}),
+    "nan for a start": (square, [np.nan], EVERY, {Status.NONFINITE}),
+    "infinity for a start": (square, [np.inf], EVERY, {Status.NONFINITE}),
+    "the singular quadratic": (singular_quadratic, [0.0] * 3, DESCENT, {Status.DIVERGED}),
+    "the singular quadratic, from elsewhere": (singular_quadratic, [1.0] * 3, DESCENT, {Status.DIVERGED}),
+    "the singular quadratic, undamped": (singular_quadratic, [1.0] * 3, ("pure Newton",), {Status.SINGULAR}),
+    # Steps as small as rounding are no rise; a trust region may creep along on them to the last trip.
+    "a derivative of the wrong sign": (wrong_derivative, [1.0], DESCENT, {Status.LINE_SEARCH_FAILED, Status.MAX_STEPS}),
+    "a kink": (kink, [1.0], DESCENT, {Status.LINE_SEARCH_FAILED}),  # its gradient is +-1 everywhere
+    "a kink, undamped": (kink, [1.0], ("pure Newton",), {Status.SINGULAR}),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"), [pytest.param(name, s, id=f"{name}-{s}") for name, row in TABLE.items() for s in row[2]]
+)
+def test_ends_as_it_must(name, solver):
+    fun, x0, _, expected = TABLE[name]
+    found = jn.minimize(fun, np.array(x0), solver=SOLVERS[solver])
+    assert Status(int(found.status)) in expected
+    assert bool(found.success) == (expected <= SUCCESS)
+    if Status.NONFINITE not in expected:
+        assert np.isfinite(found.x).all()
+        assert np.isfinite(found.fun)
+        assert found.fun == pytest.approx(float(fun(found.x)), rel=1e-12)
+    assert found.message
+
+
+def test_the_table_has_every_status():
+    """But INFEASIBLE, which needs constraints."""
+    assert set().union(*(row[3] for row in TABLE.values())) == set(Status) - {Status.INFEASIBLE}
+
+
+def test_a_hill_is_left_for_a_well():
+    found = jn.minimize(two_wells, np.array([1.0, 0.0]))
+    np.testing.assert_allclose(np.abs(found.x), [0, np.sqrt(0.5)], atol=1e-8)
+    assert found.fun == pytest.approx(-0.25)
+    assert found.curvature == pytest.approx(2)
+
+
+@pytest.mark.parametrize("solver", EVERY)
+@pytest.mark.parametrize(("fun", "x0"), [(roots, [12.0, 4, 1, 1]), (towards_infinity, [0.0])], ids=["roots", "exp(-x)"])
+def test_no_minimum_is_no_success(fun, x0, solver):
+    """Which failure it is differs: where the solver is when it stops depends on its steps."""
+    found = jn.minimize(fun, np.array(x0), solver=SOLVERS[solver])
+    assert not found.success
+    assert np.isfinite(found.x).all()
+    assert np.isfinite(found.fun)
+    assert np.isfinite(found.grad).all()
+
+
+@pytest.mark.parametrize("solver", EVERY)
+def test_max_steps(solver):
+    found = jn.minimize(rosenbrock, np.array([-1.2, 1.0]), solver=SOLVERS[solver], max_steps=3)
+    assert found.status == Status.MAX_STEPS
+    assert found.nit == found.nfev == 3
+    assert found.message == "stopped after max_steps trips without convergence"
+    assert jn.minimize(square, np.array([3.0]), solver=SOLVERS[solver], max_steps=1).status == Status.MAX_STEPS
+
+
+@pytest.mark.parametrize("solver", DESCENT)
+@pytest.mark.parametrize("x0", [1e-3, 30.0, 1e4])
+def test_a_nonfinite_trial_is_rejected(solver, x0):
+    """Steps to the left of 0 meet nan; the accepted points never do, and f never rises."""
+    ends = [jn.minimize(barrier, np.array([x0]), solver=SOLVERS[solver], max_steps=k) for k in range(1, 12)]
+    values = np.array([end.fun for end in ends])
+    assert all(np.isfinite(end.x).all() and end.x > 0 for end in ends)
+    assert np.isfinite(values).all()
+    assert np.all(np.diff(values) <= 1e-12 * np.abs(values[:-1]))
+    final = jn.minimize(barrier, np.array([x0]), solver=SOLVERS[solver])
+    assert final.success
+    assert final.x[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_pure_newton_keeps_the_last_finite_point():
+    found = jn.minimize(barrier, np.array([100.0]), solver=SOLVERS["pure Newton"])
+    assert found.x == 100
+    assert found.fun == pytest.approx(100 - np.log(100))
+
+
+@pytest.mark.parametrize("solver", DESCENT)
+@pytest.mark.parametrize("n", [2, 5])
+def test_noise_floor_in_single_precision(n, solver):
+    """Rosenbrock + 1000: f cannot tell points apart any more long before the gradient is at tol."""
+    starts = np.random.default_rng(n).uniform(-3, 3, (ROWS, n)).astype("float32")
+    args = (np.zeros(ROWS, np.int32), np.float32(1000))
+    found = jn.minimize_batch(any_of(n), starts, args, args_axes=(0, None), solver=SOLVERS[solver], devices=1)
+    lucky = np.abs(found.grad).max(axis=1) <= 1e-5  # the tolerance; f's noise does not keep it from being met
+    np.testing.assert_array_equal(found.status, np.where(lucky, found.status, Status.NOISE_FLOOR))
+    assert found.success.all()
+    assert found.counts[Status.NOISE_FLOOR] >= 0.9 * ROWS
+    gradient = jax.vmap(jax.grad(rosenbrock))(np.asarray(found.x, float))
+    assert np.abs(gradient).max() < 1e-2
+    assert found.nit.max() < 450  # of 500
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-8, 1e8, 1e15])
+@pytest.mark.parametrize("solver", DESCENT)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_solve_does_not_depend_on_the_unit_of_fun(dtype, solver, scale):
+    x0 = np.array([-1.2, 1.0, 1.0], dtype)
+    found = jn.minimize(scaled_rosenbrock, x0, (np.asarray(scale, dtype),), solver=SOLVERS[solver])
+    assert found.success
+    np.testing.assert_allclose(found.x, 1, atol=1e-2 if dtype == "float32" else 1e-5)
+
+
+def scaled_rosenbrock(x, scale):
+    return scale * rosenbrock(x)
+
+
+def test_success_is_converged_or_noise_floor():
+    from jaxnewton.types import succeeded
+
+    assert {status for status in Status if succeeded(jnp.int32(status))} == SUCCESS
