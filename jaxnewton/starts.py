@@ -96,7 +96,7 @@ def sobol(lower: Any, upper: Any, count: int, *, seed: int = 0) -> Rows:
     engine = qmc.Sobol(a.shape[0], rng=seed)
     exponent = max(as_count(count) - 1, 0).bit_length()
     unit = jnp.asarray(engine.random_base2(exponent)[:count], a.dtype)
-    return Rows(a + unit * (b - a), count)
+    return Rows(a[None] + unit * (b - a)[None], count)
 
 
 def _uniform(key: Array, a: Array, b: Array) -> Array:
