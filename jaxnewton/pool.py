@@ -262,7 +262,13 @@ def solve_pool(
 
     if is_traced(data):
         pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
-        return Report(_joined(plan, pool.kept), jnp.sum(pool.tally, axis=0, dtype=jnp.int32), None, 0.0, 0.0)
+        return Report(
+            _joined(plan, pool.kept, min(keep or starts.count, starts.count)),
+            jnp.sum(pool.tally, axis=0, dtype=jnp.int32),
+            None,
+            0.0,
+            0.0,
+        )
 
     began = time.perf_counter()
     data, pool = _place(plan, devices[0], data, empty_pool(plan, data))
@@ -281,21 +287,21 @@ def solve_pool(
                 watch(finished, pool.tally, float(_best(pool.kept)))
             if finished == starts.count or interruption.asked:
                 break
-    kept = _joined(plan, pool.kept)
+    kept = _joined(plan, pool.kept, min(keep or starts.count, starts.count))
     if keep is None and finished < starts.count:
         kept = jax.tree.map(lambda leaf: leaf[kept.start >= 0], kept)
     tally = jnp.asarray(np.sum(np.asarray(pool.tally), axis=0, dtype=np.int32))
     return Report(kept, tally, finished, compiled - began, time.perf_counter() - compiled)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _joined(plan: Plan, kept: Kept) -> Kept:
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _joined(plan: Plan, kept: Kept, count: int) -> Kept:
     """The devices' outcomes as one list, with the starts' own numbers."""
     parts = kept.start.shape[0]
     offset = plan.size * jnp.arange(parts, dtype=jnp.int32)[:, None]
     kept = kept._replace(start=jnp.where(kept.start >= 0, kept.start + offset, -1))
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
-    return flat if plan.keep is None or parts == 1 else best_first(flat, plan.keep)
+    return jax.tree.map(lambda leaf: leaf[:count], flat) if plan.keep is None else best_first(flat, count)
 
 
 @jax.jit
