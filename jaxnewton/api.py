@@ -54,7 +54,7 @@ def minimize(
     flat, structure = flatten("x0", x0, batch=False)
     args = checks.arguments(args)
     rules = _rules(tol, max_steps, flat.dtype)
-    outcome = _solve(Objective(checks.hashable(Flattened(fun, structure))), solver, flat, args, rules)
+    outcome = _solve(Objective(Flattened(checks.hashable(fun), structure)), solver, flat, args, rules)
     return Solution(**_fields(outcome, structure, solver))
 
 
@@ -105,7 +105,7 @@ def minimize_batch(
     chosen = checks.devices(devices)
     width = checks.positive("width", width) or default_width(one.shape[0], -(-starts.count // len(chosen)))
     keep = checks.positive("keep", keep)
-    problem = Objective(checks.hashable(Flattened(fun, structure)))
+    problem = Objective(Flattened(checks.hashable(fun), structure))
     with bar(starts.count) if progress else contextlib.nullcontext() as watch:
         report = solve_pool(
             problem, solver, starts, args, axes, rules, width=width, keep=keep, devices=chosen, watch=watch

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton.problem import Problem
+from jaxnewton.solvers.common import rounding
 from jaxnewton.types import RUNNING, Array, Evaluation, Outcome, Rules, Solver, Status
 
 QUIET_TRIPS = 4  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
@@ -45,10 +46,11 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     low = jnp.where(first & started, -jnp.maximum(1.0, jnp.abs(state.f)) / eps**2, lane.low)
     nit = lane.nit + 1
 
-    # What rounding of f, and of x to the next floating-point number, can hide.
-    noise = 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g)) * jnp.max(jnp.abs(state.x)))
-    quiet = jnp.where(started & state.full & (state.predicted <= noise), lane.quiet + 1, 0)
-    unmoved = ~state.full & (jnp.max(jnp.abs(state.step)) <= eps * jnp.max(jnp.abs(state.x)))
+    blind = started & state.full & (state.predicted <= rounding(state))
+    quiet = jnp.where(blind, lane.quiet + 1, 0)
+    falling = largest <= 0.75 * jnp.max(jnp.abs(lane.state.g))  # progress, though f does not show it
+    rejected = jnp.any(trial != state.x)
+    stuck = rejected & ~state.full & (jnp.max(jnp.abs(state.step)) <= eps * jnp.max(jnp.abs(state.x)))
 
     # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
     still = ~state.full | (jnp.max(jnp.abs(state.step)) <= jnp.sqrt(rules.tol) * (1 + jnp.max(jnp.abs(state.x))))
@@ -58,11 +60,11 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     status = jnp.full((), RUNNING, jnp.int32)
     for happened, verdict in (  # the first that happened wins
         (first & ~started, Status.NONFINITE),
-        (small, jnp.where(lane.quiet > 0, floor, state.if_stationary)),
+        (small, jnp.where(lane.quiet >= 2, floor, state.if_stationary)),
         (state.status != RUNNING, state.status),
-        (quiet >= QUIET_TRIPS, floor),
+        ((quiet >= QUIET_TRIPS) & ~falling, floor),
         ((jnp.max(jnp.abs(state.x)) > lane.far) | (state.f < low), Status.DIVERGED),
-        (started & unmoved, Status.LINE_SEARCH_FAILED),
+        (started & stuck, Status.LINE_SEARCH_FAILED),
         (nit >= rules.max_steps, Status.MAX_STEPS),
     ):
         status = jnp.where((status == RUNNING) & happened, jnp.asarray(verdict, jnp.int32), status)

@@ -53,7 +53,7 @@ def _by_eigenvectors(H: Array, g: Array, radius: Array, resolution: Array) -> Ba
     t = lax.fori_loop(0, SECULAR_STEPS, secular, start)
     inside = t <= least  # s(least) does not reach the boundary
     hard = inside & (lowest < -resolution)
-    s = _onto_ball(-b / (gaps + t), jnp.zeros_like(b).at[0].set(1.0), radius, hard)
+    s = _onto_ball(-b / (gaps + t), jnp.zeros_like(b).at[0].set(1.0), radius, ~inside | hard)
     predicted = -jnp.sum(b * s) - 0.5 * jnp.sum(lam * s * s)
     return BallStep(jnp.sum(V * s[None, :], axis=1), t - lowest, predicted, lowest, inside & ~hard, hard)
 
@@ -85,7 +85,7 @@ def _by_tridiagonal(H: Array, g: Array, radius: Array, resolution: Array) -> Bal
     irregular = 1.0 / (1.0 + 0.618 * jnp.arange(n, dtype=g.dtype))  # no symmetry of T makes it orthogonal to u
     u = lax.fori_loop(0, 2, inverse_iteration, irregular + 0.0 * g)
     hard = inside & (lowest < -resolution)
-    s = _onto_ball(-jnp.stack(s), u, radius, hard)
+    s = _onto_ball(-jnp.stack(s), u, radius, ~inside | hard)
     parts = [s[i] for i in range(n)]
     predicted = -linalg.dot(b, parts) - 0.5 * linalg.dot(parts, tridiagonal.multiply(T, parts))
     step = jnp.stack(tridiagonal.from_tridiagonal(T, parts))
@@ -98,11 +98,11 @@ def _newton(mu: Array, norm2: Array, slope: Array, radius: Array) -> Array:
     return jnp.where(norm2 > 0, mu + jnp.maximum(norm2 / slope * (norm - radius) / radius, 0.0), mu)
 
 
-def _onto_ball(s: Array, u: Array, radius: Array, hard: Array) -> Array:
-    """s cut back to the ball; in the hard case s + tau u on its boundary, tau the root nearer to zero."""
+def _onto_ball(s: Array, u: Array, radius: Array, boundary: Array) -> Array:
+    """s cut back to the ball; on ``boundary``, where it falls short, s + tau u there, tau the root nearer to zero."""
     norm = jnp.sqrt(jnp.sum(s * s))
-    cut = s * jnp.where(norm > radius, radius / norm, 1.0)
+    s = s * jnp.where(norm > radius, radius / norm, 1.0)
     along = jnp.sum(s * u)
     missing = jnp.maximum(radius**2 - norm**2, 0.0)
     tau = missing / (jnp.abs(along) + jnp.sqrt(along * along + missing))
-    return jnp.where(hard, s + jnp.where(along >= 0, tau, -tau) * u, cut)
+    return jnp.where(boundary & (missing > 0), s + jnp.where(along >= 0, tau, -tau) * u, s)

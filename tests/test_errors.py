@@ -100,7 +100,7 @@ TABLE = {
     "starts nan": (
         lambda: jn.starts.uniform(KEY, [0.0, np.nan], [1.0, 1.0], 5),
         ValueError,
-        ["lower", "upper", "component 1"],
+        ["lower", "finite", "nan"],
     ),
     "starts infinite": (lambda: jn.starts.uniform(KEY, [-np.inf, 0.0], [1.0, 1.0], 5), ValueError, ["lower", "finite"]),
     "sobol crossed": (lambda: jn.starts.sobol([1.0], [0.0], 4), ValueError, ["lower", "upper", "component 0"]),

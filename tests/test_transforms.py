@@ -173,7 +173,6 @@ def test_a_failed_lane_spoils_no_other_derivative():
     np.testing.assert_allclose(found, [-0.25, np.nan, -0.25], atol=1e-6)  # x = 1/a
 
 
-@pytest.mark.slow  # falls short of 1e-4 in float32
 def test_single_precision():
     a = A0.astype("float32")
     found = jax.jacobian(lambda a: minimize(quartic, X0.astype("float32"), (a,)).x)(a)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxnewton.types import RUNNING, Array, Evaluation, Status
+from jaxnewton.types import RUNNING, Array, Evaluation, SolverState, Status
 
 
 def finite(evaluation: Evaluation) -> Array:
@@ -16,14 +16,45 @@ def finite(evaluation: Evaluation) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
-def gain_ratio(f: Array, f_new: Array, predicted: Array) -> Array:
-    """(f - f_new + d) / (predicted + d), with d what rounding of f can hide.
+def rounding(state: SolverState) -> Array:
+    """A decrease of f that its rounding, and that of x to the next floating-point number, can hide."""
+    eps = jnp.finfo(state.x.dtype).eps
+    return 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g)) * jnp.max(jnp.abs(state.x)))
 
-    Conn, Gould & Toint (2000), section 17.4.2; without d, float32 stalls about four orders of |g| early.
+
+class Verdict(NamedTuple):
+    """What a trial has shown."""
+
+    accept: Array  # () bool
+    rho: Array  # () decrease of f over predicted decrease
+    kept: Array  # () bool: accepted, or rejected for what may be rounding: the model is not to blame
+
+
+def judge(state: SolverState, trial: Evaluation) -> Verdict:
+    """Accept or reject a trial. The first evaluation of all is accepted if it is finite.
+
+    rho = (f - f_new + d) / (predicted + d), with d what rounding of f can hide (Conn, Gould & Toint 2000, section
+    17.4.2); without d, float32 stalls about four orders of |g| early. Where terms that cancel leave more rounding in f
+    than |f| shows, the gradient decides: a full step that halves it is accepted, as Hager & Zhang (2005, equation 27)
+    accept by slopes where values cannot tell. What cancels is taken to be as large as x'Hx, with H's part along the
+    step.
     """
-    d = 10 * jnp.finfo(f.dtype).eps * jnp.maximum(jnp.abs(f), jnp.abs(f_new))
-    total = predicted + d
-    return jnp.where(total > 0, (f - f_new + d) / jnp.where(total > 0, total, 1.0), jnp.where(f_new <= f, 1.0, -1.0))
+    eps = jnp.finfo(state.x.dtype).eps
+    d = 10 * eps * jnp.maximum(jnp.abs(state.f), jnp.abs(trial.f))
+    total = state.predicted + d
+    rho = (state.f - trial.f + d) / jnp.where(total > 0, total, 1.0)
+    rho = jnp.where(total > 0, rho, jnp.where(trial.f <= state.f, 1.0, -1.0))
+
+    largest, length = jnp.max(jnp.abs(state.g)), jnp.max(jnp.abs(state.step))
+    terms = largest * jnp.max(jnp.abs(state.x)) ** 2 / jnp.where(length > 0, length, 1.0)
+    hidden = d + 10 * eps * terms
+    halved = jnp.max(jnp.abs(trial.g)) <= 0.5 * largest
+    blind = state.full & (state.predicted <= hidden) & (trial.f - state.f <= hidden)
+    rho = jnp.where(blind & halved, jnp.maximum(rho, 1.0), rho)
+
+    ok = finite(trial)
+    accept = ok & (jnp.isinf(state.f) | (rho > 1e-4))
+    return Verdict(accept, rho, accept | (ok & state.full & (state.predicted <= rounding(state))))
 
 
 def keep(accept: Array, new: Any, old: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import finite, gain_ratio, keep, resolution, running, verdict
+from jaxnewton.solvers.common import finite, judge, keep, resolution, running, verdict
 from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
 
 RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-4  # of the damping, which is relative to the norm of H
@@ -63,14 +63,16 @@ class Newton:
 
     def _tell_damped(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
-        rho = gain_ratio(state.f, evaluation.f, state.predicted)
-        accept = finite(evaluation) & (first | (rho > 1e-4))
+        accept, rho, kept = judge(state, evaluation)
         x, f, g, H = keep(accept, (x, *evaluation), (state.x, state.f, state.g, state.H))
 
         damping = jnp.where(accept & (rho > 0.75), RELAX * state.damping, state.damping)
         damping = jnp.where(damping < SMALLEST, 0.0, damping)
-        damping = jnp.where(accept & (rho >= 0.25), damping, TIGHTEN * jnp.maximum(state.damping, SMALLEST))
-        damping = jnp.where(first, 0.0, damping)
+        raised = TIGHTEN * jnp.maximum(state.damping, SMALLEST)
+        damping = jnp.where(kept & (~accept | (rho >= 0.25)), damping, raised)
+        # Near a minimum nothing is left to guard; and only undamped, H tells what x is.
+        arriving = jnp.max(jnp.abs(evaluation.g)) <= 0.1 * jnp.max(jnp.abs(state.g))
+        damping = jnp.where(first | (accept & arriving), 0.0, damping)
 
         norm = linalg.max_norm(H)
         zero = resolution(norm, g.shape[0])

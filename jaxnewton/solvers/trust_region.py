@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import finite, gain_ratio, keep, resolution, running, verdict
+from jaxnewton.solvers.common import judge, keep, resolution, running, verdict
 from jaxnewton.sphere import minimise_over_ball
 from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
 
@@ -59,14 +59,13 @@ class TrustRegion:
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
-        rho = gain_ratio(state.f, evaluation.f, state.predicted)
-        accept = finite(evaluation) & (first | (rho > 1e-4))
+        accept, rho, kept = judge(state, evaluation)
         x, f, g, H = keep(accept, (x, *evaluation), (state.x, state.f, state.g, state.H))
 
         norm = linalg.max_norm(H)
         length = jnp.sqrt(jnp.sum(state.step**2))
         grown = jnp.where((rho > 0.75) & ~state.full, 2.0 * state.radius, state.radius)
-        radius = jnp.where(accept & (rho > 0.25), grown, 0.25 * length)
+        radius = jnp.where(kept & (~accept | (rho > 0.25)), grown, 0.25 * length)
         widest = jnp.maximum(jnp.sqrt(jnp.sum(g * g)) / jnp.where(norm > 0, norm, 1.0), jnp.finfo(f.dtype).tiny)
         radius = jnp.where(first, self.initial_radius * widest, radius)
 
