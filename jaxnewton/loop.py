@@ -39,36 +39,41 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     """Tell the solver what was found at its trial, and judge the lane."""
     state = solver.tell(lane.state, trial, evaluation)
     eps = jnp.finfo(state.x.dtype).eps
-    largest = jnp.max(jnp.abs(state.g))
+    largest, furthest, longest = (jnp.max(jnp.abs(v)) for v in (state.g, state.x, state.step))
     started = jnp.isfinite(state.f)  # the start itself was finite
     first = lane.nit == 0
     scale = jnp.where(first & started, jnp.minimum(1.0, largest), lane.scale)
     low = jnp.where(first & started, -jnp.maximum(1.0, jnp.abs(state.f)) / eps**2, lane.low)
-    nit = lane.nit + 1
+    nit = lane.nit + jnp.where(lane.status == RUNNING, 1, 0).astype(jnp.int32)
 
     blind = started & state.full & (state.predicted <= rounding(state))
     quiet = jnp.where(blind, lane.quiet + 1, 0)
     falling = largest <= 0.75 * jnp.max(jnp.abs(lane.state.g))  # progress, though f does not show it
-    rejected = jnp.any(trial != state.x)
-    stuck = rejected & ~state.full & (jnp.max(jnp.abs(state.step)) <= eps * jnp.max(jnp.abs(state.x)))
+    stuck = (evaluation.f != state.f) & ~state.full & (longest <= eps * furthest)
 
     # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
-    still = ~state.full | (jnp.max(jnp.abs(state.step)) <= jnp.sqrt(rules.tol) * (1 + jnp.max(jnp.abs(state.x))))
+    still = ~state.full | (longest <= jnp.sqrt(rules.tol) * (1 + furthest))
     small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
     status = jnp.full((), RUNNING, jnp.int32)
-    for happened, verdict in (  # the first that happened wins
-        (first & ~started, Status.NONFINITE),
-        (small, jnp.where(lane.quiet >= 2, floor, state.if_stationary)),
-        (state.status != RUNNING, state.status),
-        ((quiet >= QUIET_TRIPS) & ~falling, floor),
-        ((jnp.max(jnp.abs(state.x)) > lane.far) | (state.f < low), Status.DIVERGED),
-        (started & stuck, Status.LINE_SEARCH_FAILED),
+    for happened, verdict in (  # a later line outweighs an earlier one
         (nit >= rules.max_steps, Status.MAX_STEPS),
+        (started & stuck, Status.LINE_SEARCH_FAILED),
+        ((furthest > lane.far) | (state.f < low), Status.DIVERGED),
+        ((quiet >= QUIET_TRIPS) & ~falling, floor),
+        (state.status != RUNNING, state.status),
+        (small, jnp.where(lane.quiet >= 2, floor, state.if_stationary)),
+        (first & ~started, Status.NONFINITE),
+        (lane.status != RUNNING, lane.status),
     ):
-        status = jnp.where((status == RUNNING) & happened, jnp.asarray(verdict, jnp.int32), status)
+        status = jnp.where(happened, jnp.asarray(verdict, jnp.int32), status)
     return Lane(state, status, nit, quiet.astype(jnp.int32), scale, lane.far, low)
+
+
+def next_trial(solver: Solver, problem: Problem, lane: Lane) -> Array:
+    """Where to evaluate next. A lane that has ended stays where it is: evaluated again at x, it does not change."""
+    return jnp.where(lane.status == RUNNING, solver.ask(lane.state, problem.move), lane.state.x)
 
 
 def outcome(lane: Lane) -> Outcome:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnewton.loop import Lane, advance, begin, outcome, over_lanes
+from jaxnewton.loop import Lane, advance, begin, next_trial, outcome, over_lanes
 from jaxnewton.problem import Problem
 from jaxnewton.starts import Starts, split_rows
 from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, is_traced, succeeded
@@ -118,17 +118,11 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
     def one_trip(lanes: Lane, shared: tuple[Any, ...], rows: tuple[Any, ...]) -> Lane:
         args = tuple(s if axis is None else r for s, r, axis in zip(shared, rows, plan.axes, strict=True))
 
-        def ask(state: Any) -> Array:
-            return plan.solver.ask(state, plan.problem.move)
-
-        def judge(lane: Lane, trial: Array, evaluation: Any) -> Lane:
-            new = advance(plan.solver, lane, trial, evaluation, data.rules)
-            return jax.tree.map(lambda a, b: jnp.where(lane.status == RUNNING, a, b), new, lane)
-
-        trials = over_lanes(ask)(lanes.state)
+        trials = over_lanes(lambda lane: next_trial(plan.solver, plan.problem, lane))(lanes)
         axes = tuple(axis if axis is None else -1 for axis in plan.axes)
-        evaluate = over_lanes(lambda x, args: plan.problem.evaluate(x, args, plan.solver.needs), -1, axes)
-        return over_lanes(judge)(lanes, trials, evaluate(trials, args))
+        evaluations = plan.problem.evaluate_lanes(trials, args, axes, plan.solver.needs)
+        judge = over_lanes(lambda *trip: advance(plan.solver, *trip, data.rules))
+        return judge(lanes, trials, evaluations)
 
     def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
         pool, done = carry

@@ -40,16 +40,29 @@ class Objective:
     fun: Callable[..., Array]
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
+        e = self.evaluate_lanes(x[:, None], args, (None,) * len(args), needs)
+        return jax.tree.map(lambda leaf: leaf[..., 0], e)
+
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        """All lanes at once, as derivatives of the sum over lanes: what JAX writes for them keeps the lane axis last."""
+        each = jax.vmap(self._scalar, in_axes=(-1, *axes))
+
         def value_and_gradient(x: Array) -> tuple[Array, Array]:
-            return jax.value_and_grad(self._scalar)(x, *args)
+            def total(x: Array) -> tuple[Array, Array]:
+                f = each(x, *args)
+                return jnp.sum(f), f
+
+            g, f = jax.grad(total, has_aux=True)(x)
+            return f, g
 
         if needs is Needs.GRADIENT:
             return Evaluation(*value_and_gradient(x), None)
         (f, g), derivative = jax.linearize(value_and_gradient, x)
         if needs is Needs.CURVATURE:
-            return Evaluation(f, g, g @ derivative(g)[1])
-        columns = jax.vmap(lambda v: derivative(v)[1])(jnp.eye(x.shape[0], dtype=x.dtype))
-        return Evaluation(f, g, columns)
+            return Evaluation(f, g, jnp.sum(g * derivative(g)[1], axis=0))
+        n, lanes = x.shape
+        along = lambda v: derivative(jnp.broadcast_to(v[:, None], (n, lanes)))[1]
+        return Evaluation(f, g, jax.vmap(along)(jnp.eye(n, dtype=x.dtype)))
 
     def _scalar(self, x: Array, *args: Any) -> Array:
         value = self.fun(x, *args)

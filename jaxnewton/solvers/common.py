@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jaxnewton.types import RUNNING, Array, Evaluation, SolverState, Status
 
 
-def finite(evaluation: Evaluation) -> Array:
-    """True where everything that was evaluated is finite."""
-    leaves = jax.tree.leaves(evaluation)
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+def finite(evaluation: Evaluation, norm: Array) -> Array:
+    """True where everything that was evaluated is finite; ``norm``: of what stands in H, 0 where nothing does."""
+    return jnp.isfinite(jnp.abs(evaluation.f) + jnp.sum(jnp.abs(evaluation.g)) + norm)
 
 
 def rounding(state: SolverState) -> Array:
@@ -30,8 +29,8 @@ class Verdict(NamedTuple):
     kept: Array  # () bool: accepted, or rejected for what may be rounding: the model is not to blame
 
 
-def judge(state: SolverState, trial: Evaluation) -> Verdict:
-    """Accept or reject a trial. The first evaluation of all is accepted if it is finite.
+def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
+    """Accept or reject a trial; ``norm``: of its Hessian, 0 without one. The first evaluation of all is accepted if it is finite.
 
     rho = (f - f_new + d) / (predicted + d), with d what rounding of f can hide (Conn, Gould & Toint 2000, section
     17.4.2); without d, float32 stalls about four orders of |g| early. Where terms that cancel leave more rounding in f
@@ -40,20 +39,23 @@ def judge(state: SolverState, trial: Evaluation) -> Verdict:
     step.
     """
     eps = jnp.finfo(state.x.dtype).eps
-    d = 10 * eps * jnp.maximum(jnp.abs(state.f), jnp.abs(trial.f))
+    f = jnp.where(jnp.isinf(state.f), trial.f, state.f)  # the first: nothing to compare with
+    d = 10 * eps * jnp.maximum(jnp.abs(f), jnp.abs(trial.f))
+    gained = f - trial.f + d
     total = state.predicted + d
-    rho = (state.f - trial.f + d) / jnp.where(total > 0, total, 1.0)
-    rho = jnp.where(total > 0, rho, jnp.where(trial.f <= state.f, 1.0, -1.0))
+    total = jnp.where(total > 0, total, 1.0)
 
     largest, length = jnp.max(jnp.abs(state.g)), jnp.max(jnp.abs(state.step))
     terms = largest * jnp.max(jnp.abs(state.x)) ** 2 / jnp.where(length > 0, length, 1.0)
     hidden = d + 10 * eps * terms
     halved = jnp.max(jnp.abs(trial.g)) <= 0.5 * largest
-    blind = state.full & (state.predicted <= hidden) & (trial.f - state.f <= hidden)
-    rho = jnp.where(blind & halved, jnp.maximum(rho, 1.0), rho)
+    blind = state.full & (state.predicted <= hidden) & (trial.f - f <= hidden)
+    same = (gained == 0) & (state.predicted == 0)
 
-    ok = finite(trial)
-    accept = ok & (jnp.isinf(state.f) | (rho > 1e-4))
+    gained = jnp.where((blind & halved) | same, jnp.maximum(gained, total), gained)
+    ok = finite(trial, norm)
+    rho = jnp.where(ok, gained, -jnp.inf) / total  # one array says it all, and is computed once
+    accept = rho > 1e-4
     return Verdict(accept, rho, accept | (ok & state.full & (state.predicted <= rounding(state))))
 
 

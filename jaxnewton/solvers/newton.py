@@ -23,6 +23,7 @@ class State(NamedTuple):
     f: Array  # () inf before the first
     g: Array  # (n,)
     H: Array  # (n, n)
+    norm: Array  # () of H: an upper bound of its largest |eigenvalue|
     # changed every trip
     damping: Array  # () mu >= 0, relative to the norm of H (and of g, where H is 0)
     step: Array  # (n,) from x to the next trial
@@ -53,7 +54,7 @@ class Newton:
         zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
         zeros, nan = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype)
         no = jnp.zeros((), bool)
-        return State(x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zeros, zero, no, nan, running(), running())
+        return State(x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zero, zeros, zero, no, nan, running(), running())
 
     def ask(self, state: State, move: Move = jnp.add) -> Array:
         return move(state.x, state.step)
@@ -63,8 +64,10 @@ class Newton:
 
     def _tell_damped(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
-        accept, rho, kept = judge(state, evaluation)
-        x, f, g, H = keep(accept, (x, *evaluation), (state.x, state.f, state.g, state.H))
+        trial_norm = linalg.max_norm(evaluation.H)
+        accept, rho, kept = judge(state, evaluation, trial_norm)
+        new, old = (x, *evaluation, trial_norm), (state.x, state.f, state.g, state.H, state.norm)
+        x, f, g, H, norm = keep(accept, new, old)
 
         damping = jnp.where(accept & (rho > 0.75), RELAX * state.damping, state.damping)
         damping = jnp.where(damping < SMALLEST, 0.0, damping)
@@ -74,14 +77,13 @@ class Newton:
         arriving = jnp.max(jnp.abs(evaluation.g)) <= 0.1 * jnp.max(jnp.abs(state.g))
         damping = jnp.where(first | (accept & arriving), 0.0, damping)
 
-        norm = linalg.max_norm(H)
         zero = resolution(norm, g.shape[0])
         scale = norm + jnp.max(jnp.abs(g))  # not 0 where H is
         step, smallest, added = _modified_solve(H, damping * scale, -g, zero)
         predicted = 0.5 * (added - jnp.sum(g * step))  # -(g's + s'Hs/2), since (H + E) s = -g
         met = verdict(smallest, zero)
         return State(
-            x=x, f=f, g=g, H=H,
+            x=x, f=f, g=g, H=H, norm=norm,
             damping=damping,
             step=step,
             predicted=jnp.maximum(predicted, 0.0),
@@ -92,9 +94,11 @@ class Newton:
         )  # fmt: skip
 
     def _tell_pure(self, state: State, x: Array, evaluation: Evaluation) -> State:
-        ok = finite(evaluation)
-        x, f, g, H = keep(ok, (x, *evaluation), (state.x, state.f, state.g, state.H))
-        zero = resolution(linalg.max_norm(H), g.shape[0])
+        trial_norm = linalg.max_norm(evaluation.H)
+        ok = finite(evaluation, trial_norm)
+        new, old = (x, *evaluation, trial_norm), (state.x, state.f, state.g, state.H, state.norm)
+        x, f, g, H, norm = keep(ok, new, old)
+        zero = resolution(norm, g.shape[0])
         lam, V = linalg.eigh(H)  # H may be indefinite: LDL' without pivoting would not do
         singular = jnp.min(jnp.abs(lam)) <= zero
         along = jnp.sum(V * g[:, None], axis=0) / jnp.where(singular, 1.0, lam)
@@ -102,7 +106,7 @@ class Newton:
         met = jnp.where(singular, jnp.int32(Status.SINGULAR), verdict(lam[0], zero))
         lost = jnp.where(singular, Status.SINGULAR, jnp.where(ok, RUNNING, Status.DIVERGED))
         return State(
-            x=x, f=f, g=g, H=H,
+            x=x, f=f, g=g, H=H, norm=norm,
             damping=state.damping,
             step=step,
             predicted=jnp.abs(0.5 * jnp.sum(g * step)),

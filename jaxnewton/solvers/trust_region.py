@@ -21,6 +21,7 @@ class State(NamedTuple):
     f: Array  # () inf before the first
     g: Array  # (n,)
     H: Array  # (n, n)
+    norm: Array  # () of H: an upper bound of its largest |eigenvalue|
     # changed every trip
     radius: Array  # ()
     step: Array  # (n,) from x to the next trial
@@ -52,17 +53,18 @@ class TrustRegion:
         zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
         zeros, nan = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype)
         no = jnp.zeros((), bool)
-        return State(x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zeros, zero, no, nan, running(), running())
+        return State(x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zero, zeros, zero, no, nan, running(), running())
 
     def ask(self, state: State, move: Move = jnp.add) -> Array:
         return move(state.x, state.step)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
-        accept, rho, kept = judge(state, evaluation)
-        x, f, g, H = keep(accept, (x, *evaluation), (state.x, state.f, state.g, state.H))
+        trial_norm = linalg.max_norm(evaluation.H)
+        accept, rho, kept = judge(state, evaluation, trial_norm)
+        new, old = (x, *evaluation, trial_norm), (state.x, state.f, state.g, state.H, state.norm)
+        x, f, g, H, norm = keep(accept, new, old)
 
-        norm = linalg.max_norm(H)
         length = jnp.sqrt(jnp.sum(state.step**2))
         grown = jnp.where((rho > 0.75) & ~state.full, 2.0 * state.radius, state.radius)
         radius = jnp.where(kept & (~accept | (rho > 0.25)), grown, 0.25 * length)
@@ -74,7 +76,7 @@ class TrustRegion:
         met = verdict(ball.lowest, zero)
         escaping = (met == Status.SADDLE) & (ball.predicted > 0)
         return State(
-            x=x, f=f, g=g, H=H,
+            x=x, f=f, g=g, H=H, norm=norm,
             radius=radius,
             step=ball.step,
             predicted=ball.predicted,
