@@ -57,7 +57,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
     status = jnp.full((), RUNNING, jnp.int32)
-    for happened, verdict in (  # a later line outweighs an earlier one
+    for happened, verdict in (  # a later line outweighs an earlier one, unless its verdict is to go on
         (nit >= rules.max_steps, Status.MAX_STEPS),
         (started & stuck, Status.LINE_SEARCH_FAILED),
         ((furthest > lane.far) | (state.f < low), Status.DIVERGED),
@@ -67,7 +67,8 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
         (first & ~started, Status.NONFINITE),
         (lane.status != RUNNING, lane.status),
     ):
-        status = jnp.where(happened, jnp.asarray(verdict, jnp.int32), status)
+        verdict = jnp.asarray(verdict, jnp.int32)
+        status = jnp.where(happened & (verdict != RUNNING), verdict, status)
     return Lane(state, status, nit, quiet.astype(jnp.int32), scale, lane.far, low)
 
 

@@ -24,19 +24,21 @@ from jaxnewton.problem import Problem
 from jaxnewton.starts import Starts, split_rows
 from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, is_traced, succeeded
 
-TRIPS_A_ROUND = 4  # trips between refills: a refill costs about one trip, an ended lane waits two trips on average
-HANDED_A_ROUND = 4  # at most one lane in four is refilled in a round; what falls due is less, but at the beginning
+SHARE = 4  # one lane in so many are refilled at a time, once they have ended: measured best; a refill costs 3 trips
+TRIPS_A_ROUND = 32  # most trips without a refill, so that the host is not kept waiting by lanes that do not end
 SEGMENT_SECONDS = 0.25  # between two looks of the host; what it costs is one dispatch
 
 
 def default_width(n: int, count: int) -> int:
     """Lanes a device, for n unknowns and ``count`` starts a device.
 
-    Enough lanes to hide the cost of a kernel launch, few enough to stay in cache, and never so many that the last
-    starts, which end at different times, leave most of them idle.
+    Enough lanes to hide the cost of a kernel launch, few enough that their Hessians stay in cache, and never so many
+    that the last starts, which end at different times, leave most of them idle. Measured on CPU (float64, 2 cores, n =
+    2, 4, 10: 512, 512, 64 lanes are best); not measured elsewhere, where a device runs thousands of threads at once.
     """
-    widest = 1024 if n <= 4 else 256 if n <= 30 else 32
-    return max(min(widest, count // 8), min(count, 16))
+    entries, most = (2**13, 512) if jax.default_backend() == "cpu" else (2**20, 2**15)
+    widest = max(min(entries // n**2, most), 32)
+    return max(min(2 ** (widest.bit_length() - 1), count // 8), min(count, 16))
 
 
 class Plan(NamedTuple):
@@ -113,7 +115,7 @@ def empty_pool(plan: Plan, data: Data) -> Pool:
 
 
 def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
-    """Rounds of a few trips and a refill, until all starts have ended or ``limit`` rounds are done."""
+    """Rounds of some trips and a refill, until all starts have ended or ``limit`` rounds are done."""
 
     def one_trip(lanes: Lane, shared: tuple[Any, ...], rows: tuple[Any, ...]) -> Lane:
         args = tuple(s if axis is None else r for s, r, axis in zip(shared, rows, plan.axes, strict=True))
@@ -121,14 +123,23 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
         trials = over_lanes(lambda lane: next_trial(plan.solver, plan.problem, lane))(lanes)
         axes = tuple(axis if axis is None else -1 for axis in plan.axes)
         evaluations = plan.problem.evaluate_lanes(trials, args, axes, plan.solver.needs)
-        judge = over_lanes(lambda *trip: advance(plan.solver, *trip, data.rules))
+        judge = over_lanes(lambda lane, x, evaluation: advance(plan.solver, lane, x, evaluation, data.rules))
         return judge(lanes, trials, evaluations)
 
     def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
         pool, done = carry
-        filling = (pool.upcoming < data.starts_here) & jnp.any(pool.owner == plan.size)
-        trips = jnp.where(filling, 0, TRIPS_A_ROUND)
-        lanes = lax.fori_loop(0, trips, lambda _, lanes: one_trip(lanes, data.shared, pool.rows), pool.lanes)
+        most = jnp.where(pool.upcoming < data.starts_here, max(plan.width // SHARE, 1), plan.width)
+
+        def working(carry: tuple[Lane, Array]) -> Array:
+            lanes, trips = carry
+            ended = jnp.sum(lanes.status != RUNNING, dtype=jnp.int32)
+            return (ended < most) & (trips < TRIPS_A_ROUND)
+
+        def trip(carry: tuple[Lane, Array]) -> tuple[Lane, Array]:
+            lanes, trips = carry
+            return one_trip(lanes, data.shared, pool.rows), trips + 1
+
+        lanes, _ = lax.while_loop(working, trip, (pool.lanes, jnp.zeros((), jnp.int32)))
         return refill(plan, data, pool._replace(lanes=lanes)), done + 1
 
     def unfinished(carry: tuple[Pool, Array]) -> Array:
@@ -146,7 +157,7 @@ def refill(plan: Plan, data: Data, pool: Pool) -> Pool:
     counted = (pool.lanes.status[None] == statuses) & ended[None]
     tally = pool.tally + jnp.sum(counted, axis=1, dtype=jnp.int32)
     # The next few starts are made in one block, and each free lane, in turn, takes its own from there.
-    block = -(-plan.width // HANDED_A_ROUND)
+    block = -(-plan.width // SHARE)
     place = jnp.cumsum(free, dtype=jnp.int32) - 1
     handed = free & (place < jnp.minimum(block, data.starts_here - pool.upcoming))
     made = over_lanes(data.starts.make)(pool.upcoming + jnp.arange(block, dtype=jnp.int32))

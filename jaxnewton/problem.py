@@ -20,6 +20,11 @@ class Problem(Protocol):
         """f, g and what else ``needs`` names, at one point."""
         ...
 
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        """The same at x (n, lanes), the lane axis last in everything; ``axes``: each argument's lane axis, or None."""
+        each = jax.vmap(lambda x, *args: self.evaluate(x, args, needs), in_axes=(-1, *axes), out_axes=-1)
+        return each(x, *args)
+
     def move(self, x: Array, step: Array) -> Array:
         """The point that ``step`` leads to from ``x``: x + step, or a retraction."""
         ...
@@ -30,7 +35,7 @@ class Problem(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class Objective(Problem):
     """``fun(x, *args) -> scalar`` of a flat x, differentiated by JAX.
 
     The function is traced once, whatever is asked: the Hessian comes from linearising the gradient (forward over
@@ -40,29 +45,10 @@ class Objective:
     fun: Callable[..., Array]
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
-        e = self.evaluate_lanes(x[:, None], args, (None,) * len(args), needs)
-        return jax.tree.map(lambda leaf: leaf[..., 0], e)
+        return _differentiate(lambda x: self._scalar(x, *args), x, needs)
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
-        """All lanes at once, as derivatives of the sum over lanes: what JAX writes for them keeps the lane axis last."""
-        each = jax.vmap(self._scalar, in_axes=(-1, *axes))
-
-        def value_and_gradient(x: Array) -> tuple[Array, Array]:
-            def total(x: Array) -> tuple[Array, Array]:
-                f = each(x, *args)
-                return jnp.sum(f), f
-
-            g, f = jax.grad(total, has_aux=True)(x)
-            return f, g
-
-        if needs is Needs.GRADIENT:
-            return Evaluation(*value_and_gradient(x), None)
-        (f, g), derivative = jax.linearize(value_and_gradient, x)
-        if needs is Needs.CURVATURE:
-            return Evaluation(f, g, jnp.sum(g * derivative(g)[1], axis=0))
-        n, lanes = x.shape
-        along = lambda v: derivative(jnp.broadcast_to(v[:, None], (n, lanes)))[1]
-        return Evaluation(f, g, jax.vmap(along)(jnp.eye(n, dtype=x.dtype)))
+        return _differentiate(lambda x: jax.vmap(self._scalar, (-1, *axes))(x, *args), x, needs)
 
     def _scalar(self, x: Array, *args: Any) -> Array:
         value = self.fun(x, *args)
@@ -80,3 +66,27 @@ class Objective:
 
     def size(self, x: Array) -> int:
         return x.shape[0]
+
+
+def _differentiate(f: Callable[[Array], Array], x: Array, needs: Needs) -> Evaluation:
+    """f (), g (n,) and H of x (n,); or of all lanes at once, with x (n, lanes), as derivatives of the sum over lanes.
+
+    The derivatives of a sum, unlike those of each lane under ``vmap``, keep the lane axis last: 2 to 4 times faster.
+    """
+
+    def value_and_gradient(x: Array) -> tuple[Array, Array]:
+        def total(x: Array) -> tuple[Array, Array]:
+            each = f(x)
+            return jnp.sum(each), each
+
+        g, each = jax.grad(total, has_aux=True)(x)
+        return each, g
+
+    if needs is Needs.GRADIENT:
+        return Evaluation(*value_and_gradient(x), None)
+    (each, g), derivative = jax.linearize(value_and_gradient, x)
+    if needs is Needs.CURVATURE:
+        return Evaluation(each, g, jnp.sum(g * derivative(g)[1], axis=0))
+    n = x.shape[0]
+    basis = jnp.eye(n, dtype=x.dtype).reshape(n, *x.shape[:1], *(1 for _ in x.shape[1:]))
+    return Evaluation(each, g, jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape))[1])(basis))

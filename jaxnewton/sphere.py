@@ -30,14 +30,14 @@ class BallStep(NamedTuple):
     hard: Array  # () bool: g has no part along the lowest eigenvector that could reach the boundary; the step got one
 
 
-def minimise_over_ball(H: Array, g: Array, radius: Array, resolution: Array) -> BallStep:
+def minimise_over_ball(H: Array, g: Array, radius: Array, resolution: Array, steps: int = SECULAR_STEPS) -> BallStep:
     """The global minimiser over the ball. ``resolution``: how near to zero an eigenvalue counts as zero."""
     if linalg.unrolls(linalg.UNROLL_TRIDIAGONAL, g.shape[0]):
-        return _by_tridiagonal(H, g, radius, resolution)
-    return _by_eigenvectors(H, g, radius, resolution)
+        return _by_tridiagonal(H, g, radius, resolution, steps)
+    return _by_eigenvectors(H, g, radius, resolution, steps)
 
 
-def _by_eigenvectors(H: Array, g: Array, radius: Array, resolution: Array) -> BallStep:
+def _by_eigenvectors(H: Array, g: Array, radius: Array, resolution: Array, steps: int = SECULAR_STEPS) -> BallStep:
     lam, V = linalg.eigh(H)
     b = jnp.sum(V * g[:, None], axis=0)
     lowest = lam[0]
@@ -50,7 +50,7 @@ def _by_eigenvectors(H: Array, g: Array, radius: Array, resolution: Array) -> Ba
         return _newton(t, jnp.sum(s * s), jnp.sum(s * s / (gaps + t)), radius)
 
     start = jnp.maximum(least, jnp.max(jnp.abs(b) / radius - gaps))
-    t = lax.fori_loop(0, SECULAR_STEPS, secular, start)
+    t = lax.fori_loop(0, steps, secular, start)
     inside = t <= least  # s(least) does not reach the boundary
     hard = inside & (lowest < -resolution)
     s = _onto_ball(-b / (gaps + t), jnp.zeros_like(b).at[0].set(1.0), radius, ~inside | hard)
@@ -58,7 +58,7 @@ def _by_eigenvectors(H: Array, g: Array, radius: Array, resolution: Array) -> Ba
     return BallStep(jnp.sum(V * s[None, :], axis=1), t - lowest, predicted, lowest, inside & ~hard, hard)
 
 
-def _by_tridiagonal(H: Array, g: Array, radius: Array, resolution: Array) -> BallStep:
+def _by_tridiagonal(H: Array, g: Array, radius: Array, resolution: Array, steps: int = SECULAR_STEPS) -> BallStep:
     n = g.shape[0]
     T = tridiagonal.reduce(H)
     b = tridiagonal.to_tridiagonal(T, [g[i] for i in range(n)])
@@ -73,7 +73,7 @@ def _by_tridiagonal(H: Array, g: Array, radius: Array, resolution: Array) -> Bal
         return _newton(mu, linalg.dot(s, s), slope, radius)
 
     start = jnp.maximum(least, jnp.sqrt(linalg.dot(b, b)) / radius - tridiagonal.bounds(T)[1])
-    mu = lax.fori_loop(0, SECULAR_STEPS, secular, start)
+    mu = lax.fori_loop(0, steps, secular, start)
     inside = mu <= least  # s(least) does not reach the boundary
     factors = tridiagonal.factor(T, mu)
     s = tridiagonal.solve(factors, b)

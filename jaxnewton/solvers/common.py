@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
 
 
 def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
-    """Accept or reject a trial; ``norm``: of its Hessian, 0 without one. The first evaluation of all is accepted if it is finite.
+    """Accept or reject a trial; ``norm``: of its Hessian, 0 without one. The first of all is accepted if it is finite.
 
     rho = (f - f_new + d) / (predicted + d), with d what rounding of f can hide (Conn, Gould & Toint 2000, section
     17.4.2); without d, float32 stalls about four orders of |g| early. Where terms that cancel leave more rounding in f

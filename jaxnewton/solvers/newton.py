@@ -54,7 +54,9 @@ class Newton:
         zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
         zeros, nan = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype)
         no = jnp.zeros((), bool)
-        return State(x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zero, zeros, zero, no, nan, running(), running())
+        return State(
+            x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zero, zeros, zero, no, nan, running(), running()
+        )
 
     def ask(self, state: State, move: Move = jnp.add) -> Array:
         return move(state.x, state.step)

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxnewton.problem import Problem
 from jaxnewton.types import Array, Evaluation, Needs
 
 
@@ -26,7 +27,7 @@ def energy(points: Any) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Charges:
+class Charges(Problem):
     """The problem that the pool solves: x is (3 n,), x, y and z of all points in turn; g is (2 n,), likewise.
 
     Args:
