@@ -40,6 +40,7 @@ CHECK = 1e-6  # largest gradient component of a solved start
 TOLERANCES = [10.0**-k for k in range(3, 11)]  # what a peer may be given, loosest first
 NEARLY_ALL = 0.999  # of what passes at the peer's best tolerance
 BATCHES = (250, 1000, 4000, 16000)  # tried for a peer in this order, until the rate has fallen off
+ONE_VMAP = 10_000  # most starts under a single vmap
 FALLEN_OFF = 0.75  # of the best rate so far
 TUNING_SECONDS, PEER_SECONDS = 0.25, 0.6  # aimed at for one run of a peer while its batch is chosen, and when timed
 STARTS = {2: 200_000, 4: 100_000, 10: 10_000}  # for jaxnewton; a peer takes the first so many of them
@@ -146,6 +147,7 @@ class Contestant(NamedTuple):
     run: Callable[[], list[Array]]
     first_seconds: float  # of the first call, on a single batch, compilation included
     calls: int  # batches in one run
+    tuned: bool = True  # False: all starts under one vmap
 
 
 def clock(run: Callable[[], Any]) -> tuple[float, Any]:
@@ -192,9 +194,11 @@ def usable(peer: Peer, batch: int, count: int, mesh: Mesh | None) -> bool:
 
 
 def best_batches(peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None) -> list[tuple[float, Contestant]]:
-    """The peer on one device and on all, each at the batch size where it does best, with the rate there."""
+    """The peer under one vmap; and on one device and on all, at the batch size where it does best; with the rates."""
     tol = choose_tolerance(compile_peer(peer, n, min(1000, len(starts)), None), starts)
-    found = []
+    whole = compile_peer(peer, n, min(ONE_VMAP, len(starts)), None)
+    as_written = contestant(whole, starts, tol, 0.0)._replace(tuned=False)
+    found = [(rate_of(as_written), as_written)]
     for place in [None] if mesh is None else [None, mesh]:
         trials: list[tuple[float, Contestant, Program]] = []
         for batch in filter(lambda batch: usable(peer, batch, len(starts), place), peer.batches):
@@ -231,7 +235,7 @@ class Row(NamedTuple):
     success: float
     compile_seconds: float
     rates: list[float]
-    ratios: list[float] | None  # to the best peer, within each repeat; None: a peer
+    ratios: list[list[float]]  # to the best peer under one vmap and to the best tuned one, within each repeat; or none
 
 
 def measure(contestants: list[Contestant], repeats: int) -> list[list[tuple[float, int, int]]]:
@@ -260,29 +264,29 @@ def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None) -> list[R
     timings = dict(zip(turns, measure(turns, repeats), strict=True))
     rates = {one: [solved / seconds for seconds, solved, _ in timing] for one, timing in timings.items()}
     peers.sort(key=lambda peer: -statistics.median(rates[peer]))
-    best = rates[peers[0]]
+    best = [rates[next(peer for peer in peers if peer.tuned is tuned)] for tuned in (False, True)]
 
     def row(one: Contestant, is_ours: bool) -> Row:
         call = statistics.median(seconds for seconds, _, _ in timings[one]) / one.calls
         compiling = max(one.first_seconds - call, 0.0)
         _, solved, total = timings[one][0]
-        ratios = [a / b for a, b in zip(rates[one], best, strict=True)] if is_ours else None
+        ratios = [[a / b for a, b in zip(rates[one], other, strict=True)] for other in best if is_ours]
         share = solved / total
         return Row(one.name, n, one.devices, one.batch, total, one.tolerance, share, compiling, rates[one], ratios)
 
-    better = {one.name: one for one in reversed(peers)}  # of one device and all
-    return [row(one, True) for one in mine] + [row(one, False) for one in peers if one is better[one.name]]
+    better = {(one.name, one.tuned): one for one in reversed(peers)}  # of one device and all
+    shown = [one for one in peers if one is better[one.name, one.tuned]]
+    return [row(one, True) for one in mine] + [row(one, False) for one in shown]
 
 
 HEADER = """\
-| method | n | devices | batch | starts | tol | solved % | compile s | starts/s | spread | ours / best peer | spread |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
+| method | n | devices | batch | starts | tol | solved % | compile s | starts/s | spread | / best one vmap | spread \
+| / best tuned peer | spread |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
 
 
 def line(row: Row) -> str:
-    ratio = ("", "")
-    if row.ratios is not None:
-        ratio = f"**{statistics.median(row.ratios):.2f}**", f"{min(row.ratios):.2f}..{max(row.ratios):.2f}"
+    ratio = [text for r in row.ratios for text in (f"**{statistics.median(r):.1f}**", f"{min(r):.1f}..{max(r):.1f}")]
     cells = [
         row.method,
         row.n,
@@ -294,7 +298,7 @@ def line(row: Row) -> str:
         f"{row.compile_seconds:.1f}",
         f"{statistics.median(row.rates):,.0f}",
         f"{min(row.rates):,.0f}..{max(row.rates):,.0f}",
-        *ratio,
+        *(ratio or [""] * 4),
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
 

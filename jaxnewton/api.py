@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnewton import checks, implicit
+from jaxnewton.driver import default_width, solve_pool
 from jaxnewton.flat import Flattened, Structure, flatten, vector_structure
-from jaxnewton.pool import default_width, solve_pool
 from jaxnewton.problem import Objective
 from jaxnewton.progress import bar
 from jaxnewton.solution import Solution, Solutions

@@ -52,7 +52,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     stuck = (evaluation.f != state.f) & ~state.full & (longest <= eps * furthest)
 
     # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
-    still = ~state.full | (longest <= jnp.sqrt(rules.tol) * (1 + furthest))
+    still = longest <= jnp.sqrt(rules.tol) * (1 + furthest)
     small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)

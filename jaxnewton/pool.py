@@ -2,43 +2,26 @@
 
 The lane axis is last in everything the loop carries, so that a lane's scalars are vectors over lanes. With several
 devices every device runs its own pool on its own block of starts under ``shard_map``; nothing is exchanged in the
-loop. The host runs the loop in segments, which is where progress is shown and Ctrl-C is heeded.
+loop. The host runs the loop in segments; see driver.py.
 """
 
 from __future__ import annotations
 
 import functools
-import signal
-import threading
-import time
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxnewton.loop import Lane, advance, begin, next_trial, outcome, over_lanes
 from jaxnewton.problem import Problem
-from jaxnewton.starts import Starts, split_rows
-from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, is_traced, succeeded
+from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, succeeded
 
 SHARE = 4  # one lane in so many are refilled at a time, once they have ended: measured best; a refill costs 3 trips
 TRIPS_A_ROUND = 32  # most trips without a refill, so that the host is not kept waiting by lanes that do not end
-SEGMENT_SECONDS = 0.25  # between two looks of the host; what it costs is one dispatch
-
-
-def default_width(n: int, count: int) -> int:
-    """Lanes a device, for n unknowns and ``count`` starts a device.
-
-    Enough lanes to hide the cost of a kernel launch, few enough that their Hessians stay in cache, and never so many
-    that the last starts, which end at different times, leave most of them idle. Measured on CPU (float64, 2 cores, n =
-    2, 4, 10: 512, 512, 64 lanes are best); not measured elsewhere, where a device runs thousands of threads at once.
-    """
-    entries, most = (2**13, 512) if jax.default_backend() == "cpu" else (2**20, 2**15)
-    widest = max(min(entries // n**2, most), 32)
-    return max(min(2 ** (widest.bit_length() - 1), count // 8), min(count, 16))
 
 
 class Plan(NamedTuple):
@@ -218,117 +201,3 @@ def run_segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
         return block(data, pool, limit)
     specs = (DATA_SPECS, SPLIT, WHOLE)
     return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)(data, pool, limit)
-
-
-def _place(plan: Plan, device: Any, data: Data, pool: Pool) -> tuple[Data, Pool]:
-    """Everything where the loop will want it, so that the first call compiles for what the later calls bring."""
-    if plan.mesh is None:
-        return jax.device_put((data, pool), device)
-    to_sharding = functools.partial(NamedSharding, plan.mesh)
-    specs = (DATA_SPECS, SPLIT)
-    return jax.device_put(
-        (data, pool), jax.tree.map(to_sharding, specs, is_leaf=lambda s: isinstance(s, PartitionSpec))
-    )
-
-
-class Report(NamedTuple):
-    """What a run of the pool comes to."""
-
-    kept: Kept  # every start in its order, or the best first
-    tally: Array  # (statuses,)
-    finished: int | None  # starts that ended; None when traced
-    compile_seconds: float
-    solve_seconds: float
-
-
-def solve_pool(
-    problem: Problem,
-    solver: Solver,
-    starts: Starts,
-    args: tuple[Any, ...],
-    axes: tuple[int | None, ...],
-    rules: Rules,
-    *,
-    width: int,
-    keep: int | None,
-    devices: list[Any],
-    watch: Any = None,
-) -> Report:
-    """Solve all starts. ``watch(finished, tally, best)`` is called between segments; Ctrl-C ends after the segment."""
-    parts = min(len(devices), starts.count)
-    size = -(-starts.count // parts)
-    mesh = Mesh(devices[:parts], ("device",)) if parts > 1 else None
-    plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
-    counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
-    shared = tuple(arg if axis is None else None for arg, axis in zip(args, axes, strict=True))
-    rows = tuple(None if axis is None else arg for arg, axis in zip(args, axes, strict=True))
-    rows = jax.tree.map(lambda leaf: split_rows(leaf, parts, size), rows)
-    data = Data(starts.split(parts, size), shared, rows, counts, rules)
-
-    if is_traced(data):
-        pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
-        return Report(
-            _joined(plan, pool.kept, min(keep or starts.count, starts.count)),
-            jnp.sum(pool.tally, axis=0, dtype=jnp.int32),
-            None,
-            0.0,
-            0.0,
-        )
-
-    began = time.perf_counter()
-    data, pool = _place(plan, devices[0], data, empty_pool(plan, data))
-    pool = run_segment(plan, data, pool, jnp.int32(0))  # compiles; runs nothing
-    jax.block_until_ready(pool)
-    compiled = time.perf_counter()
-    rounds = 1
-    with Interruption() as interruption:
-        while True:
-            segment = time.perf_counter()
-            pool = run_segment(plan, data, pool, jnp.int32(rounds))
-            finished = int(np.sum(np.asarray(pool.tally)))
-            spent = time.perf_counter() - segment
-            rounds = min(max(rounds, int(rounds * min(SEGMENT_SECONDS / max(spent, 1e-6), 8.0))), 2**30)
-            if watch is not None:
-                watch(finished, pool.tally, float(_best(pool.kept)))
-            if finished == starts.count or interruption.asked:
-                break
-    kept = _joined(plan, pool.kept, min(keep or starts.count, starts.count))
-    if keep is None and finished < starts.count:
-        kept = jax.tree.map(lambda leaf: leaf[kept.start >= 0], kept)
-    tally = jnp.asarray(np.sum(np.asarray(pool.tally), axis=0, dtype=np.int32))
-    return Report(kept, tally, finished, compiled - began, time.perf_counter() - compiled)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _joined(plan: Plan, kept: Kept, count: int) -> Kept:
-    """The devices' outcomes as one list, with the starts' own numbers."""
-    parts = kept.start.shape[0]
-    offset = plan.size * jnp.arange(parts, dtype=jnp.int32)[:, None]
-    kept = kept._replace(start=jnp.where(kept.start >= 0, kept.start + offset, -1))
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
-    return jax.tree.map(lambda leaf: leaf[:count], flat) if plan.keep is None else best_first(flat, count)
-
-
-@jax.jit
-def _best(kept: Kept) -> Array:
-    good = (kept.start >= 0) & succeeded(kept.outcome.status)
-    return jnp.min(jnp.where(good, kept.outcome.fun, jnp.inf))
-
-
-class Interruption:
-    """Ctrl-C asked for, but heeded only between segments; a second one is not held back."""
-
-    def __enter__(self) -> Interruption:
-        self.asked = False
-        self._ours = threading.current_thread() is threading.main_thread()
-        if self._ours:
-            self._previous = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, self._previous)
-
-    def __exit__(self, *_: Any) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, self._previous)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton import checks
-from jaxnewton.pool import Report, default_width, solve_pool
+from jaxnewton.driver import Report, default_width, solve_pool
 from jaxnewton.progress import bar
 from jaxnewton.solvers.trust_region import TrustRegion
 from jaxnewton.starts import Rows, Starts
