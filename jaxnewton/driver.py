@@ -25,8 +25,9 @@ def default_width(n: int, count: int) -> int:
     """Lanes a device, for n unknowns and ``count`` starts a device.
 
     Enough lanes to hide the cost of a kernel launch, few enough that their Hessians stay in cache, and never so many
-    that the last starts leave most of them idle: one lane that never ends then costs little beside the others. Measured on CPU (float64, 2 cores, n =
-    2, 4, 10: 512, 512, 64 lanes are best); not measured elsewhere, where a device runs thousands of threads at once.
+    that the last starts leave most of them idle: one lane that never ends then costs little beside the others.
+    Measured on CPU (float64, 2 cores, n = 2, 4, 10: 512, 512, 64 lanes are best); not measured elsewhere, where a
+    device runs thousands of threads at once.
     """
     entries, most = (2**13, 512) if jax.default_backend() == "cpu" else (2**20, 2**15)
     widest = max(min(entries // n**2, most), 32)
