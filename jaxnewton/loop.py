@@ -10,9 +10,13 @@ from jax import lax
 
 from jaxnewton.problem import Problem
 from jaxnewton.solvers.common import rounding
-from jaxnewton.types import RUNNING, Array, Evaluation, Outcome, Rules, Solver, Status
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, Rules, Solver, Status
 
-QUIET_TRIPS = 4  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
+QUIET_TRIPS = {
+    Needs.HESSIAN: 4,
+    Needs.CURVATURE: 16,
+    Needs.GRADIENT: 16,
+}  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
 
 
 class Lane(NamedTuple):
@@ -56,14 +60,17 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
+    if solver.needs is Needs.GRADIENT:  # a poor model of the curvature is no evidence of a minimum; a small gradient is
+        flat = largest <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), 1.0)
+        floor = jnp.where(flat, floor, jnp.int32(Status.LINE_SEARCH_FAILED))
     status = jnp.full((), RUNNING, jnp.int32)
     for happened, verdict in (  # a later line outweighs an earlier one, unless its verdict is to go on
         (nit >= rules.max_steps, Status.MAX_STEPS),
         (started & stuck, Status.LINE_SEARCH_FAILED),
         ((furthest > lane.far) | (state.f < low), Status.DIVERGED),
-        ((quiet >= QUIET_TRIPS) & ~falling, floor),
+        ((quiet >= QUIET_TRIPS[solver.needs]) & ~falling, floor),
         (state.status != RUNNING, state.status),
-        (small, jnp.where(lane.quiet >= 2, floor, state.if_stationary)),
+        (small, jnp.where(lane.quiet >= QUIET_TRIPS[solver.needs] // 2, floor, state.if_stationary)),
         (first & ~started, Status.NONFINITE),
         (lane.status != RUNNING, lane.status),
     ):

@@ -8,7 +8,12 @@ from problems import rosenbrock
 
 import jaxnewton as jn
 
-SOLVERS = {"TrustRegion": jn.TrustRegion(), "Newton": jn.Newton(), "pure Newton": jn.Newton(damped=False)}
+SOLVERS = {
+    "TrustRegion": jn.TrustRegion(),
+    "Newton": jn.Newton(),
+    "pure Newton": jn.Newton(damped=False),
+    "BFGS": jn.BFGS(),
+}
 
 
 def lowered(function, *args):

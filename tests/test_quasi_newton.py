@@ -1,0 +1,212 @@
+"""DFP, BFGS and Broyden's class: their identities, the textbook's examples, and honest ends."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from problems import GROUPS, PROBLEMS, any_of, group_starts
+
+import jaxnewton as jn
+from jaxnewton import Status, linesearch
+
+BFGS = {form: jn.BFGS(form) for form in ("inverse", "sherman-morrison", "direct")}
+SOLVERS = {**BFGS, "DFP": jn.DFP(), "Broyden": jn.Broyden(0.5)}
+DTYPES = ("float32", "float64")
+every_solver = pytest.mark.parametrize("solver", SOLVERS)
+
+
+def pair(n, seed=0):
+    """A positive definite M and a pair s, y with s'y > 0."""
+    rng = np.random.default_rng(seed)
+    root, other = rng.normal(size=(2, n, n))
+    s = rng.normal(size=n)
+    return root @ root.T + np.eye(n), s, (other @ other.T + np.eye(n)) @ s
+
+
+def update(solver, M, s, y):
+    return np.asarray(jax.jit(solver._update)(M, s, y))
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+@every_solver
+def test_updates_keep_the_secant_equation_and_definiteness(solver, n):
+    M, s, y = pair(n)
+    new = update(SOLVERS[solver], M, s, y)
+    given, wanted = (s, y) if SOLVERS[solver]._direct() else (y, s)
+    np.testing.assert_allclose(new @ given, wanted, rtol=1e-9)
+    np.testing.assert_allclose(new, new.T, atol=1e-12 * np.abs(new).max())
+    assert np.linalg.eigvalsh(new)[0] > 0
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_forms_and_duals(n):
+    M, s, y = pair(n)
+    inverse = np.linalg.inv(M)
+    direct = update(jn.BFGS("direct"), M, s, y)
+    for form in ("inverse", "sherman-morrison"):
+        np.testing.assert_allclose(update(jn.BFGS(form), inverse, s, y) @ direct, np.eye(n), atol=1e-9)
+    np.testing.assert_allclose(update(jn.Broyden(0.0), M, s, y), direct, rtol=1e-12)
+    np.testing.assert_allclose(update(jn.Broyden(1.0), M, s, y) @ update(jn.DFP(), inverse, s, y), np.eye(n), atol=1e-9)
+    np.testing.assert_allclose(update(jn.DFP(), M, s, y), update(jn.BFGS("direct"), M, y, s), rtol=1e-12)
+
+
+EXAMPLES = {  # of the quasi-Newton methods in the field's courses: function, start, minimum
+    "square": (lambda x: jnp.sum(x**2), [10.0], [0.0]),
+    "two squares": (lambda x: ((x[0] + 3) ** 2 + (x[1] + 4) ** 2) / 2, [7.0, 8.0], [-3.0, -4.0]),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@every_solver
+def test_examples(solver, example):
+    fun, start, minimum = EXAMPLES[example]
+    found = jn.minimize(fun, start, solver=SOLVERS[solver])
+    assert found.status == Status.CONVERGED
+    np.testing.assert_allclose(found.x, minimum, atol=1e-8)
+    assert found.nhev == 0
+    assert found.nfev == found.njev == found.nit
+
+
+@every_solver
+def test_a_function_without_a_minimum_is_no_success(solver):
+    def fun(x):
+        return x[0] ** 2 + x[1] ** 2 - 4 * x[0] - 6 * x[1] + 13 + jnp.sqrt(x[2]) - jnp.sqrt(x[3])
+
+    found = jn.minimize(fun, np.ones(4), solver=SOLVERS[solver])
+    assert not found.success
+    assert np.isfinite(found.x).all()
+
+
+def quadratic(x, A, b):
+    return 0.5 * jnp.sum(x * jnp.sum(A * x[None, :], axis=1)) - jnp.sum(b * x)
+
+
+def test_the_forms_of_bfgs_take_the_same_path():
+    A, b, _ = pair(6, seed=3)
+    ends = {}
+    for form, solver in BFGS.items():
+        ends[form] = [jn.minimize(quadratic, np.ones(6), (A, b), solver=solver, max_steps=k).x for k in range(1, 12)]
+    np.testing.assert_allclose(ends["sherman-morrison"], ends["inverse"], atol=1e-8)
+    np.testing.assert_allclose(ends["direct"], ends["inverse"], atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [2, 12])
+@every_solver
+def test_convex_quadratics(solver, n):
+    A, b, x0 = pair(n, seed=n)
+    found = jn.minimize(quadratic, x0, (A, b), solver=SOLVERS[solver], max_steps=2000)
+    assert found.success
+    np.testing.assert_allclose(found.x, np.linalg.solve(A, b), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("solver", [*BFGS, "Broyden"])
+def test_rosenbrock_from_its_standard_start(solver, dtype):
+    found = jn.minimize(lambda x: any_of(2)(x, jnp.int32(0), 0.0), np.array([-1.2, 1], dtype), solver=SOLVERS[solver])
+    assert found.success
+    np.testing.assert_allclose(found.x, 1, atol=1e-7 if dtype == "float64" else 1e-3)
+    theirs = scipy.optimize.minimize(scipy.optimize.rosen, [-1.2, 1], jac=scipy.optimize.rosen_der, method="BFGS")
+    assert found.nfev <= 2 * theirs.nfev
+
+
+@functools.cache
+def solved(n, dtype):
+    starts, which, _ = group_starts(n)
+    args = (which, np.zeros((), dtype))
+    found = jn.minimize_batch(
+        any_of(n), starts.astype(dtype), args, args_axes=(0, None), solver=jn.BFGS(), devices=1, max_steps=2000
+    )
+    return jax.tree.map(np.asarray, found)
+
+
+# Share of BFGS's starts that must succeed, where that is not nearly all.
+SHARES = {
+    ("Beale", None): (0.4, "from half the box the way down is a valley that ends at infinity"),
+    ("trigonometric", "float32"): (0.5, "n - sum cos(x) cancels: noise of f is above eps |f|"),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", GROUPS)
+def test_every_success_is_a_stationary_point_and_most_starts_succeed(n, dtype):
+    _, _, rows = group_starts(n)
+    found = solved(n, dtype)
+    for problem in (p for p in PROBLEMS if p.n == n):
+        mine = jax.tree.map(lambda leaf, where=rows[problem]: leaf[where], found)
+        good = np.isin(mine.status, [Status.CONVERGED, Status.NOISE_FLOOR])
+        gradient = np.asarray(jax.jit(jax.vmap(jax.grad(problem.fun)))(mine.x[good].astype(float)))
+        assert np.abs(gradient).max(initial=0) <= (1e-7 if dtype == "float64" else 2e-3)
+        wanted = SHARES.get((problem.name, None), SHARES.get((problem.name, dtype), (0.97, "")))[0]
+        assert good.mean() >= wanted, (problem, mine.counts)
+        assert np.isfinite(mine.x).all()
+
+
+def test_constant_of_a_thousand_in_float32():
+    starts = np.random.default_rng(0).uniform(-2, 2, (256, 2)).astype("float32")
+    found = jn.minimize_batch(
+        lambda x: any_of(2)(x, jnp.int32(0), jnp.float32(1000)), starts, solver=jn.BFGS(), devices=1
+    )
+    assert found.success.mean() >= 0.97
+    gradient = jax.vmap(jax.grad(lambda x: any_of(2)(x, jnp.int32(0), 0.0)))(np.asarray(found.x, float))
+    assert np.abs(gradient)[np.asarray(found.success)].max() < 1e-1
+
+
+def test_traced_once():
+    traces = []
+
+    def fun(x):
+        traces.append(x)
+        return jnp.sum(jnp.cosh(x - 0.25))
+
+    for seed in range(2):
+        starts = np.random.default_rng(seed).normal(size=(24, 2))
+        found = jn.minimize_batch(fun, starts, solver=jn.BFGS(), devices=1, width=4)
+        np.testing.assert_allclose(found.x, 0.25, atol=1e-6)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: jn.BFGS("invers"), ["form", "inverse", "direct", "'invers'"]),
+        (lambda: jn.Broyden(1.5), ["phi", "1.5"]),
+        (lambda: jn.Broyden(True), ["phi", "True"]),
+        (lambda: jn.Broyden("0"), ["phi", "'0'"]),
+    ],
+)
+def test_wrong_options_are_refused(make, words):
+    with pytest.raises(ValueError, match=".*".join(words[:1])) as refusal:
+        make()
+    assert all(word in str(refusal.value) for word in words)
+
+
+PHIS = {  # phi, with minima along the positive axis, and the first trial
+    "parabola": (lambda a: (a - 3.0) ** 2, 1.0),
+    "first trial far too long": (lambda a: (a - 3.0) ** 2, 1e4),
+    "first trial far too short": (lambda a: (a - 3.0) ** 2, 1e-4),
+    "quartic": (lambda a: a**4 - 8.0 * a, 1.0),
+    "wavy": (lambda a: 0.1 * a**2 - a + 0.3 * jnp.sin(5.0 * a), 1.0),
+    "edge": (lambda a: -jnp.log(2.0 - a) - 3.0 * a, 5.0),  # nan beyond 2
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("curvature", [0.9, 0.1])
+@pytest.mark.parametrize("name", PHIS)
+def test_line_search_ends_at_the_wolfe_conditions(name, curvature, dtype):
+    phi, first = PHIS[name]
+    value = jax.value_and_grad(phi)
+    f, slope = value(jnp.zeros((), dtype))
+    search = linesearch.begin(jnp.asarray(first, dtype), slope)
+    for _ in range(60):
+        alpha = search.alpha
+        f_new, slope_new = value(alpha)
+        done, search = linesearch.judge(search, f, f_new, slope_new, jnp.isfinite(f_new), curvature)
+        if done:
+            break
+    assert done
+    assert f_new <= f + 1e-4 * alpha * slope
+    assert slope_new >= curvature * slope
