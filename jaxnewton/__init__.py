@@ -3,6 +3,7 @@
 from jaxnewton import starts, thomson
 from jaxnewton.api import minimize, minimize_batch
 from jaxnewton.solution import Solution, Solutions
+from jaxnewton.solvers.lbfgs import LBFGS
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.solvers.quasi_newton import BFGS, DFP, Broyden
 from jaxnewton.solvers.trust_region import TrustRegion
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BFGS",
     "DFP",
+    "LBFGS",
     "Broyden",
     "Evaluation",
     "Needs",

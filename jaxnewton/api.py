@@ -38,7 +38,8 @@ def minimize(
             shapes and solver.
         x0: the start: any pytree of floating arrays; a list of numbers is taken as a vector.
         args: further arguments of ``fun``, arrays or pytrees of them; pass data here rather than closing over it.
-        solver: ``jn.TrustRegion()`` (default), ``jn.Newton()``, ``jn.BFGS()``, ``jn.DFP()`` or ``jn.Broyden()``.
+        solver: ``jn.TrustRegion()`` (default), ``jn.Newton()``, ``jn.BFGS()``, ``jn.DFP()``,
+            ``jn.Broyden()`` or ``jn.LBFGS()``.
         tol: a start has converged when the largest gradient component is at most ``tol * min(1, the same at x0)``;
             default 1e-8 in float64, 1e-5 in float32.
         max_steps: most trips of the loop, each one evaluation of f, gradient and what else the solver needs; default

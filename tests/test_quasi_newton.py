@@ -1,4 +1,4 @@
-"""DFP, BFGS and Broyden's class: their identities, the textbook's examples, and honest ends."""
+"""DFP, BFGS, Broyden's class, L-BFGS: their identities, the textbook's examples, and honest ends."""
 
 import functools
 
@@ -13,7 +13,8 @@ import jaxnewton as jn
 from jaxnewton import Status, linesearch
 
 BFGS = {form: jn.BFGS(form) for form in ("inverse", "sherman-morrison", "direct")}
-SOLVERS = {**BFGS, "DFP": jn.DFP(), "Broyden": jn.Broyden(0.5)}
+DENSE = {**BFGS, "DFP": jn.DFP(), "Broyden": jn.Broyden(0.5)}
+SOLVERS = {**DENSE, "LBFGS": jn.LBFGS()}
 DTYPES = ("float32", "float64")
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 
@@ -27,15 +28,15 @@ def pair(n, seed=0):
 
 
 def update(solver, M, s, y):
-    return np.asarray(jax.jit(solver._update)(M, s, y))
+    return np.asarray(jax.jit(solver._pair)(M, s, y))
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])
-@every_solver
+@pytest.mark.parametrize("solver", DENSE)
 def test_updates_keep_the_secant_equation_and_definiteness(solver, n):
     M, s, y = pair(n)
-    new = update(SOLVERS[solver], M, s, y)
-    given, wanted = (s, y) if SOLVERS[solver]._direct() else (y, s)
+    new = update(DENSE[solver], M, s, y)
+    given, wanted = (s, y) if DENSE[solver]._direct() else (y, s)
     np.testing.assert_allclose(new @ given, wanted, rtol=1e-9)
     np.testing.assert_allclose(new, new.T, atol=1e-12 * np.abs(new).max())
     assert np.linalg.eigvalsh(new)[0] > 0
@@ -103,13 +104,41 @@ def test_convex_quadratics(solver, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("solver", [*BFGS, "Broyden"])
+@pytest.mark.parametrize("solver", [*BFGS, "Broyden", "LBFGS"])
 def test_rosenbrock_from_its_standard_start(solver, dtype):
     found = jn.minimize(lambda x: any_of(2)(x, jnp.int32(0), 0.0), np.array([-1.2, 1], dtype), solver=SOLVERS[solver])
     assert found.success
     np.testing.assert_allclose(found.x, 1, atol=1e-7 if dtype == "float64" else 1e-3)
     theirs = scipy.optimize.minimize(scipy.optimize.rosen, [-1.2, 1], jac=scipy.optimize.rosen_der, method="BFGS")
     assert found.nfev <= 2 * theirs.nfev
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 5, 9])
+def test_two_loops_are_the_updates_one_by_one(pairs):
+    """D from the last (at most 5) pairs, applied to -g: by the recursion, and by the dense updates of s'y / y'y I."""
+    rng, solver, n = np.random.default_rng(1), jn.LBFGS(memory=5), 4
+    A, _, _ = pair(n)
+    s = rng.normal(size=(pairs, n))
+    y, g = s @ A, rng.normal(size=n)
+    memory = solver._blank(n, "float64")
+    for i in range(pairs):
+        memory = solver._update(memory, True, s[i], y[i])
+    D = (s[-1] @ y[-1]) / (y[-1] @ y[-1]) * np.eye(n)
+    for i in range(max(pairs - 5, 0), pairs):
+        D = update(jn.BFGS(), D, s[i], y[i])
+    np.testing.assert_allclose(solver._direction(memory, jnp.array(True), g), -D @ g, rtol=1e-9)
+
+
+def extended_rosenbrock(x):
+    odd, even = x[::2], x[1::2]
+    return jnp.sum(100.0 * (even - odd**2) ** 2 + (1.0 - odd) ** 2)
+
+
+def test_lbfgs_with_many_unknowns():
+    found = jn.minimize(extended_rosenbrock, np.resize([-1.2, 1.0], 10_000), solver=jn.LBFGS())
+    assert found.success
+    np.testing.assert_allclose(found.x, 1, atol=1e-6)
+    assert found.nit < 100
 
 
 @functools.cache
@@ -175,6 +204,8 @@ def test_traced_once():
         (lambda: jn.Broyden(1.5), ["phi", "1.5"]),
         (lambda: jn.Broyden(True), ["phi", "True"]),
         (lambda: jn.Broyden("0"), ["phi", "'0'"]),
+        (lambda: jn.LBFGS(memory=0), ["memory", "0"]),
+        (lambda: jn.LBFGS(memory=2.5), ["memory", "2.5"]),
     ],
 )
 def test_wrong_options_are_refused(make, words):

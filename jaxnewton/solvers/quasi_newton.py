@@ -3,116 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
-from jaxnewton import linalg, linesearch
-from jaxnewton.linesearch import Search
-from jaxnewton.solvers.common import finite, keep, rounding, running
-from jaxnewton.types import Array, Evaluation, Move, Needs, Status
+from jaxnewton import linalg
+from jaxnewton.solvers.descent import Descent
+from jaxnewton.types import Array
 
 FORMS = ("inverse", "sherman-morrison", "direct")
 
 
-class State(NamedTuple):
-    """One lane."""
+class _Dense(Descent):
+    """The memory is a matrix: the Hessian's inverse, or in the direct forms the Hessian."""
 
-    x: Array  # (n,) last accepted point
-    f: Array  # () inf before the first
-    g: Array  # (n,)
-    M: Array  # (n, n) approximate Hessian (direct form) or its inverse
-    p: Array  # (n,) search direction
-    search: Search
-    scaled: Array  # () bool: M has met its first pair s, y and has the function's scale
-    step: Array  # (n,) alpha p
-    predicted: Array  # () decrease of the model along step
-    full: Array  # () bool: the search's first trial, or one that follows where that promised but rounding
-    curvature: Array  # () nan: not known
-    if_stationary: Array  # () int32: CONVERGED
-    status: Array  # () int32
-
-
-@dataclasses.dataclass(frozen=True)
-class _QuasiNewton:
-    """What the family shares: the line search, the first scaling by s'y / y'y, and the guard s'y > 0."""
-
-    needs = Needs.GRADIENT
-
-    def _update(self, M: Array, s: Array, y: Array) -> Array:
-        """M after the pair s = x_new - x, y = g_new - g with s'y > 0."""
+    def _pair(self, M: Array, s: Array, y: Array) -> Array:
+        """M after the pair s, y with s'y > 0."""
         raise NotImplementedError
-
-    def _slope_left(self) -> float:
-        """c2 of the line search."""
-        return 0.9
 
     def _direct(self) -> bool:
         """Whether M approximates the Hessian, rather than its inverse."""
         return False
 
-    def init(self, x0: Array, size: int | None = None) -> State:
-        n = x0.shape[0] if size is None else size
-        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
-        zeros, nan, no = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype), jnp.zeros((), bool)
-        search = linesearch.begin(zero, zero)
-        ended = jnp.full((), Status.CONVERGED, jnp.int32)
-        eye = jnp.eye(n, dtype=x0.dtype)
-        return State(x0, inf, zeros, eye, zeros, search, no, zeros, zero, no, nan, ended, running())
+    def _blank(self, n: int, dtype: Any) -> Array:
+        return jnp.eye(n, dtype=dtype)
 
-    def ask(self, state: State, move: Move = jnp.add) -> Array:
-        return move(state.x, state.step)
-
-    def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
-        f, g = evaluation.f, evaluation.g
-        first = jnp.isinf(state.f)
-        ok = finite(evaluation, jnp.zeros_like(f))
-        met, search = linesearch.judge(state.search, state.f, f, jnp.sum(g * state.p), ok, self._slope_left())
-        accept = ok & (first | met)
-
-        M, scaled = self._learn(state, state.step, g - state.g, accept & ~first)
-        p = self._direction(M, jnp.where(accept, g, state.g))
-        slope = jnp.sum(g * p)
-        uphill = ~(slope < 0)  # lost to rounding: start anew
-        p = jnp.where(uphill, -g, p)
-        slope = jnp.where(uphill, -jnp.sum(g * g), slope)
-        # Without a scale, the first trial moves x by 1 at most; with one it is the quasi-Newton step itself.
-        length = jnp.sqrt(jnp.sum(p * p))
-        alpha = jnp.where(scaled & ~uphill, 1.0, 1.0 / jnp.maximum(length, 1.0))
-        fresh = (x, f, g, p, linesearch.begin(alpha, slope))
-        x, f, g, p, search = keep(accept, fresh, (state.x, state.f, state.g, state.p, search))
-        return State(
-            x=x, f=f, g=g, M=M, p=p, search=search, scaled=scaled,
-            step=search.alpha * p,
-            predicted=jnp.abs(0.5 * search.alpha * search.slope),
-            full=accept | (state.full & (state.predicted <= rounding(state))),
-            curvature=state.curvature,
-            if_stationary=state.if_stationary,
-            status=state.status,
-        )  # fmt: skip
-
-    def _learn(self, state: State, s: Array, y: Array, accept: Array) -> tuple[Array, Array]:
-        """M and whether it has the function's scale; unchanged where the trial was rejected or s'y is not positive."""
+    def _update(self, memory: Array, learnt: Array, s: Array, y: Array) -> Array:
         sy, yy = jnp.sum(s * y), jnp.sum(y * y)
-        eps = jnp.finfo(s.dtype).eps
-        curved = accept & (sy > eps * jnp.sqrt(jnp.sum(s * s) * yy))
-        s, y = jnp.where(curved, s, 1.0), jnp.where(curved, y, 1.0)  # the rejected must not make the others nan
-        over, under = (yy, sy) if self._direct() else (sy, yy)
-        size = over / jnp.where(curved, under, 1.0)
-        M = jnp.where(state.scaled, state.M, size * jnp.eye(s.shape[0], dtype=s.dtype))
-        return keep(curved, (self._update(M, s, y), jnp.ones((), bool)), (state.M, state.scaled))
+        scale = yy / sy if self._direct() else sy / yy  # Nocedal & Wright 2006, equation 6.20
+        return self._pair(jnp.where(learnt, memory, scale * jnp.eye(s.shape[0], dtype=s.dtype)), s, y)
 
-    def _direction(self, M: Array, g: Array) -> Array:
+    def _direction(self, memory: Array, learnt: Array, g: Array) -> Array:
+        del learnt
         if not self._direct():
-            return -_times(M, g)
-        n = g.shape[0]
-        if linalg.unrolls(linalg.UNROLL_LDL, n):
-            return linalg.ldl_solve(M, -g, jnp.finfo(g.dtype).tiny * jnp.ones_like(g[0]))[0]
-        return linalg.cholesky_solve(linalg.cholesky(M), -g)
+            return -_times(memory, g)
+        if linalg.unrolls(linalg.UNROLL_LDL, g.shape[0]):
+            return linalg.ldl_solve(memory, -g, jnp.finfo(g.dtype).tiny * jnp.ones_like(g[0]))[0]
+        return linalg.cholesky_solve(linalg.cholesky(memory), -g)
 
 
 @dataclasses.dataclass(frozen=True)
-class BFGS(_QuasiNewton):
+class BFGS(_Dense):
     """Broyden, Fletcher, Goldfarb and Shanno's update, in one of its three forms, which are equal but for rounding.
 
     Args:
@@ -133,7 +64,7 @@ class BFGS(_QuasiNewton):
     def _direct(self) -> bool:
         return self.form == "direct"
 
-    def _update(self, M: Array, s: Array, y: Array) -> Array:
+    def _pair(self, M: Array, s: Array, y: Array) -> Array:
         if self.form == "direct":
             return _bfgs_direct(M, s, y)
         if self.form == "inverse":
@@ -143,7 +74,7 @@ class BFGS(_QuasiNewton):
 
 
 @dataclasses.dataclass(frozen=True)
-class DFP(_QuasiNewton):
+class DFP(_Dense):
     """Davidon, Fletcher and Powell's update of the inverse: D - D y y' D / y'Dy + s s' / s'y (equation 6.15).
 
     It corrects a bad D slowly (section 6.3), so its line search is a nearly exact one.
@@ -152,12 +83,12 @@ class DFP(_QuasiNewton):
     def _slope_left(self) -> float:
         return 0.1
 
-    def _update(self, M: Array, s: Array, y: Array) -> Array:
+    def _pair(self, M: Array, s: Array, y: Array) -> Array:
         return _bfgs_direct(M, y, s)  # the dual of BFGS: s and y, B and its inverse, change places
 
 
 @dataclasses.dataclass(frozen=True)
-class Broyden(_QuasiNewton):
+class Broyden(_Dense):
     """Broyden's class: B = (1 - phi) B_BFGS + phi B_DFP (Nocedal & Wright 2006, equation 6.32).
 
     Args:
@@ -176,7 +107,7 @@ class Broyden(_QuasiNewton):
     def _direct(self) -> bool:
         return True
 
-    def _update(self, M: Array, s: Array, y: Array) -> Array:
+    def _pair(self, M: Array, s: Array, y: Array) -> Array:
         return (1 - self.phi) * _bfgs_direct(M, s, y) + self.phi * _conjugate(M, y, s)
 
 
@@ -196,5 +127,5 @@ def _outer(a: Array, b: Array) -> Array:
     return a[:, None] * b[None, :]
 
 
-def _times(M: Array, v: Any) -> Array:
+def _times(M: Array, v: Array) -> Array:
     return jnp.sum(M * v[None, :], axis=1)
