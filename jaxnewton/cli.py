@@ -40,7 +40,7 @@ def cores() -> int:
 def thomson(
     n: Annotated[int, typer.Argument(metavar="N", help="Number of charges, at least 2.")],
     starts: Annotated[int, typer.Option(help="Number of starting configurations.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random starts.", min=0, max=2**63 - 1)] = 0,
     kind: Annotated[str, typer.Option(help="Starts: random, polar or spiral.")] = "random",
     plot: Annotated[Path | None, typer.Option(help="Draw the charges to this file (needs jaxnewton[plot]).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
@@ -52,8 +52,10 @@ def thomson(
     try:
         if plot is not None:
             plotting.require()
+            if not plot.resolve().parent.is_dir():
+                raise ValueError(f"--plot: there is no folder {plot.resolve().parent}")
         found = charges.solve(n, starts=starts, key=jax.random.key(seed), kind=kind, progress=not as_json)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, InterruptedError) as error:
         typer.echo(f"jaxnewton thomson: {error}", err=True)
         raise typer.Exit(2) from None
     report = _report(n, starts, seed, kind, found)

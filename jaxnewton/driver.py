@@ -80,6 +80,7 @@ def solve_pool(
     data = Data(starts.split(parts, size), shared, rows, counts, rules)
 
     if is_traced(data):
+        data = jax.tree.map(_not_differentiable, data)
         pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
         return Report(
             _joined(plan, pool.kept, min(keep or starts.count, starts.count)),
@@ -107,10 +108,20 @@ def solve_pool(
             if finished == starts.count or interruption.asked:
                 break
     kept = _joined(plan, pool.kept, min(keep or starts.count, starts.count))
-    if keep is None and finished < starts.count:
+    if finished < starts.count:
         kept = jax.tree.map(lambda leaf: leaf[kept.start >= 0], kept)
     tally = jnp.asarray(np.sum(np.asarray(pool.tally), axis=0, dtype=np.int32))
     return Report(kept, tally, finished, compiled - began, time.perf_counter() - compiled)
+
+
+@jax.custom_jvp
+def _not_differentiable(leaf: Any) -> Any:
+    return leaf
+
+
+@_not_differentiable.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    raise TypeError("minimize_batch cannot be differentiated; jax.vmap(jn.minimize) can, and gives the same solutions")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

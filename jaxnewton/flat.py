@@ -79,10 +79,15 @@ def _numbers_to_array(x0: Any) -> Any:
     if not isinstance(x0, (list, tuple)):
         return x0
     numbers = jax.tree.leaves(x0)
-    plain = all(isinstance(leaf, (int, float)) and not isinstance(leaf, bool) for leaf in numbers)
+    plain = all(isinstance(leaf, (int, float, np.floating)) and not isinstance(leaf, bool) for leaf in numbers)
     if not numbers or not plain:
         return x0
-    return np.asarray(x0, dtype=int if all(isinstance(leaf, int) for leaf in numbers) else float)
+    try:
+        if all(isinstance(leaf, np.floating) for leaf in numbers):
+            return np.asarray(x0)  # keeps their dtype
+        return np.asarray(x0, dtype=int if all(isinstance(leaf, int) for leaf in numbers) else float)
+    except ValueError:  # ragged: a tree of numbers then, not an array
+        return x0
 
 
 def _floating(name: str, leaf: Any) -> Array:

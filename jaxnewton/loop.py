@@ -56,7 +56,9 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     stuck = (evaluation.f != state.f) & ~state.full & (longest <= eps * furthest)
 
     # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
-    still = longest <= jnp.sqrt(rules.tol) * (1 + furthest)
+    short = jnp.sqrt(rules.tol)
+    shrinking = first | (longest <= 0.9 * jnp.max(jnp.abs(lane.state.step)))
+    still = (longest <= short * furthest) | ((longest <= short) & shrinking)
     small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)

@@ -84,7 +84,13 @@ class Solutions(_Shared):
         return self.status.shape[0]
 
     def __getitem__(self, row: int) -> Solution:
-        """One row as a Solution."""
+        """One row as a Solution.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} solutions")
         names = [field.name for field in dataclasses.fields(Solution)]
         return Solution(**{name: jax.tree.map(lambda leaf: leaf[row], getattr(self, name)) for name in names})
 
@@ -96,26 +102,36 @@ class Solutions(_Shared):
     @property
     def best(self) -> Solution:
         """The success of lowest ``fun``; without any success, the lowest finite ``fun``."""
+        if not len(self):
+            raise ValueError("there is no best: no start had ended")
         return self[int(self._order()[0])]
 
     def distinct(self, tol: float | None = None) -> list[tuple[Solution, int]]:
         """Different successful ends, lowest ``fun`` first, each with the number of starts that came to it.
 
         Two ends are the same where every component of x agrees to ``tol * (1 + |x|)``; default: 1e-5 in float64, 1e-2
-        in float32. Compares by sorted ``fun``, so it is fast for a million rows with few minima.
+        in float32. Only ends whose ``fun`` agrees to ``tol * (1 + |fun|)`` are compared.
         """
+        return [(self[row], hits) for row, hits in self._groups(tol)]
+
+    def _groups(self, tol: float | None = None) -> list[tuple[int, int]]:
+        """The row of lowest ``fun`` of each distinct end, and its hits."""
         tol = tol if tol is not None else (1e-5 if jnp.finfo(self.fun.dtype).eps < 1e-12 else 1e-2)
         rows = np.flatnonzero(np.asarray(self.success))
         rows = rows[np.argsort(np.asarray(self.fun)[rows], kind="stable")]
+        if not rows.size:
+            return []
         leaves = [np.asarray(leaf).reshape(len(self), -1) for leaf in jax.tree.leaves(self.x)]
-        x = np.concatenate(leaves, axis=1)
+        x, fun = np.concatenate(leaves, axis=1)[rows], np.asarray(self.fun)[rows]
+        taken = np.zeros(rows.size, bool)
         found: list[tuple[int, int]] = []
-        left = rows
-        while left.size:
-            near = np.all(np.abs(x[left] - x[left[0]]) <= tol * (1 + np.abs(x[left[0]])), axis=1)
-            found.append((int(left[0]), int(near.sum())))
-            left = left[~near]
-        return [(self[row], hits) for row, hits in found]
+        ends = np.searchsorted(fun, fun + tol * (1 + np.abs(fun)), side="right")
+        for i, end in enumerate(ends):
+            if not taken[i]:
+                near = np.all(np.abs(x[i:end] - x[i]) <= tol * (1 + np.abs(x[i])), axis=1) & ~taken[i:end]
+                taken[i:end] |= near
+                found.append((int(rows[i]), int(near.sum())))
+        return found
 
     def summary(self) -> str:
         """A few lines of text: statuses, trips, the distinct minima that were met most."""
@@ -125,9 +141,9 @@ class Solutions(_Shared):
         lines = [f"{total} starts: {statuses}"]
         if len(self):
             lines.append(f"trips: mean {nit.mean():.1f}, largest {nit.max()}; {len(self)} rows kept")
-        minima = self.distinct()
+        minima, fun = self._groups(), np.asarray(self.fun)
         lines.append(f"distinct minima: {len(minima)}")
-        lines += [f"  fun {float(one.fun): .9g}  hits {hits}" for one, hits in minima[:5]]
+        lines += [f"  fun {fun[row]: .9g}  hits {hits}" for row, hits in minima[:5]]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

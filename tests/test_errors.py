@@ -97,6 +97,8 @@ TABLE = {
         ValueError,
         ["lower", "upper", "component 1"],
     ),
+    "radius": (lambda: jn.TrustRegion(initial_radius=-1.0), ValueError, ["initial_radius", "positive", "-1.0"]),
+    "damped": (lambda: jn.Newton(damped="no"), ValueError, ["damped", "'no'"]),
     "starts nan": (
         lambda: jn.starts.uniform(KEY, [0.0, np.nan], [1.0, 1.0], 5),
         ValueError,

@@ -288,6 +288,14 @@ def test_few_starts(count, devices):
     assert found.tally.sum() == count
 
 
+def test_rows_end():
+    found = solve(well, WELLS[:3], devices=1)
+    assert len(list(found)) == 3
+    np.testing.assert_array_equal(found[-1].x, found[2].x)
+    with pytest.raises(IndexError, match="row 3 of 3"):
+        found[3]
+
+
 def test_inside_jit():
     def away(x, c):
         return jnp.sum(jnp.cosh(x - c))
@@ -347,6 +355,7 @@ def test_ctrl_c_returns_what_has_ended(monkeypatch, devices, keep):
     finished = hook.finished[-1]
     assert 0 < finished < 100_000
     assert found.tally.sum() == finished
+    assert (found.start >= 0).all()
     assert len(found) == (finished if keep is None else keep)
     assert len(np.unique(found.start)) == len(found)
     assert np.all(found.start >= 0)

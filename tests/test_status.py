@@ -237,3 +237,17 @@ def scaled_rosenbrock(x, scale):
 
 def test_success_is_converged_or_noise_floor():
     assert {status for status in Status if succeeded(jnp.int32(status))} == SUCCESS
+
+
+@pytest.mark.parametrize("solver", [jn.TrustRegion(), jn.Newton()], ids=["TrustRegion", "Newton"])
+@pytest.mark.parametrize(("rate", "dtype"), [(1e3, "float32"), (1e5, "float64"), (1.0, "float64")])
+def test_a_gradient_that_fades_towards_infinity_is_no_convergence(rate, dtype, solver):
+    """However the unit of x is chosen."""
+    found = jn.minimize(lambda x: jnp.sum(jnp.exp(-jnp.asarray(rate, dtype) * x)), np.zeros(1, dtype), solver=solver)
+    assert not found.success
+
+
+@pytest.mark.parametrize("n", [10, 12])
+def test_a_flat_direction_is_singular_in_newton_too(n):
+    found = jn.minimize(lambda x: x[0] ** 2, np.ones(n), solver=jn.Newton())
+    assert found.status == Status.SINGULAR

@@ -178,3 +178,11 @@ def test_single_precision():
     found = jax.jacobian(lambda a: minimize(quartic, X0.astype("float32"), (a,)).x)(a)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, jax.jacobian(x_of)(A0), atol=1e-4)
+
+
+def test_a_batch_refuses_to_be_differentiated():
+    def ends(a):
+        return jn.minimize_batch(lambda x, a: jnp.sum((x - a) ** 2), np.array([[0.7], [0.0]]), (a,), devices=1).x
+
+    with pytest.raises(TypeError, match="vmap"):
+        jax.jacfwd(ends)(0.7)

@@ -49,6 +49,10 @@ class Newton:
 
     needs = Needs.HESSIAN
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.damped, bool):
+            raise ValueError(f"damped must be True or False; it is {self.damped!r}")
+
     def init(self, x0: Array, size: int | None = None) -> State:
         n = x0.shape[0] if size is None else size
         zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
@@ -129,14 +133,15 @@ def _modified_solve(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Arra
 
 
 def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
-    """Cholesky at three shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
+    """Cholesky at four shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
     n = b.shape[0]
     off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
     safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + 2 * zero  # Gershgorin
-    shifts = jnp.stack([shift, shift + 0.1 * safe, shift + safe])
+    shifts = jnp.stack([shift, shift + 2 * zero, shift + 0.1 * safe, shift + safe])
     L = jax.vmap(linalg.cholesky)(H[None] + shifts[:, None, None] * jnp.eye(n, dtype=H.dtype)[None])
     definite = jnp.all(jnp.isfinite(L), axis=(1, 2))
     chosen = jnp.argmax(definite)
     step = linalg.cholesky_solve(L[chosen], b)
-    smallest = jnp.where(definite[0], jnp.min(jnp.diagonal(L[0])) ** 2, -linalg.max_norm(H))
+    negative = jnp.where(definite[1], 0.0, -linalg.max_norm(H))  # a shift of rounding's size tells singular from both
+    smallest = jnp.where(definite[0], jnp.min(jnp.diagonal(L[0])) ** 2, negative)
     return step, smallest, shifts[chosen] * jnp.sum(step * step)

@@ -38,17 +38,25 @@ class State(NamedTuple):
 class TrustRegion:
     """Minimise by steps that are exact minimisers of the quadratic model over a ball, the hard case included.
 
-    Needs the Hessian; one evaluation and one tridiagonalisation (n <= 8 on CPU) or eigendecomposition a trip. Leaves
-    saddle points along the negative curvature it finds there, and reports the smallest Hessian eigenvalue of every
-    lane. Good from n = 1 to about 100.
+    Needs the Hessian; one evaluation and one tridiagonalisation (n <= 5 on CPU) or eigendecomposition a trip. Leaves
+    saddle points along the negative curvature it finds there (but for a start that is exactly one, which ends as
+    SADDLE), and reports the smallest Hessian eigenvalue of every lane. Good from n = 1 to about 200.
 
     Args:
         initial_radius: first radius as a multiple of ||g|| / ||H|| at the start.
+
+    Raises:
+        ValueError: initial_radius is not a positive finite number.
     """
 
     initial_radius: float = 10.0
 
     needs = Needs.HESSIAN
+
+    def __post_init__(self) -> None:
+        given = self.initial_radius
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given < float("inf"):
+            raise ValueError(f"initial_radius must be a positive finite number; it is {given!r}")
 
     def init(self, x0: Array, size: int | None = None) -> State:
         n = x0.shape[0] if size is None else size

@@ -67,6 +67,7 @@ def solve(
 
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
+        InterruptedError: Ctrl-C came before any start had ended; later, what was found is returned.
     """
     check_n(n)
     solver = checks.solver(solver, TrustRegion())
@@ -98,6 +99,8 @@ def _starts(given: Any, n: int, key: Array, kind: str) -> Starts:
 
 def _certify(n: int, report: Report) -> ThomsonSolution:
     found = report.kept.outcome
+    if not found.fun.shape[0]:
+        raise InterruptedError("interrupted before any start had ended")
     success = np.asarray(succeeded(found.status))
     energies = np.asarray(found.fun)
     best = int(np.lexsort((np.where(np.isnan(energies), np.inf, energies), ~success))[0])
