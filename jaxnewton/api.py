@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxnewton import checks, implicit
-from jaxnewton.driver import default_width, solve_pool
+from jaxnewton.driver import solve_pool
 from jaxnewton.flat import Flattened, Structure, flatten, vector_structure
 from jaxnewton.problem import Objective
 from jaxnewton.progress import bar
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.trust_region import TrustRegion
 from jaxnewton.starts import Rows, Starts
-from jaxnewton.types import DEFAULT_MAX_STEPS, Array, Needs, Outcome, Rules, Solver, default_tol
+from jaxnewton.types import Array, Needs, Outcome, Rules, Solver
 
 
 def minimize(
@@ -55,7 +55,7 @@ def minimize(
     solver = checks.solver(solver, TrustRegion())
     flat, structure = flatten("x0", x0, batch=False)
     args = checks.arguments(args)
-    rules = _rules(tol, max_steps, flat.dtype)
+    rules = checks.rules(tol, max_steps, flat.dtype)
     outcome = _solve(Objective(Flattened(checks.hashable(fun), structure)), solver, flat, args, rules)
     return Solution(**_fields(outcome, structure, solver))
 
@@ -99,14 +99,12 @@ def minimize_batch(
     """
     checks.function("fun", fun)
     solver = checks.solver(solver, TrustRegion())
-    starts, structure = _starts(x0s)
+    starts, structure, dtype = _starts(x0s)
     args = checks.arguments(args)
     axes = checks.axes(args, args_axes, starts.count)
-    one = jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))
-    rules = _rules(tol, max_steps, one.dtype)
+    rules = checks.rules(tol, max_steps, dtype)
     chosen = checks.devices(devices)
-    width = checks.positive("width", width) or default_width(one.shape[0], -(-starts.count // len(chosen)))
-    keep = checks.positive("keep", keep)
+    width, keep = checks.positive("width", width), checks.positive("keep", keep)
     problem = Objective(Flattened(checks.hashable(fun), structure))
     with bar(starts.count) if progress else contextlib.nullcontext() as watch:
         report = solve_pool(
@@ -123,18 +121,13 @@ def _solve(problem: Objective, solver: Solver, x0: Array, args: tuple[Any, ...],
     return implicit.solve(problem, solver, x0, args, rules)
 
 
-def _rules(tol: float | None, max_steps: int | None, dtype: Any) -> Rules:
-    tol = default_tol(dtype) if tol is None else checks.tolerance(tol)
-    steps = checks.positive("max_steps", max_steps) or DEFAULT_MAX_STEPS
-    return Rules(jnp.asarray(tol, dtype), jnp.asarray(steps, jnp.int32))
-
-
-def _starts(x0s: Any) -> tuple[Starts, Structure]:
+def _starts(x0s: Any) -> tuple[Starts, Structure, Any]:
+    """The starts, the structure of one, and the dtype they are solved in."""
     if hasattr(x0s, "make"):
         one = jax.eval_shape(x0s.make, jax.ShapeDtypeStruct((), jnp.int32))
-        return x0s, vector_structure(one.shape[0], one.dtype)
+        return x0s, vector_structure(one.shape[0], one.dtype), one.dtype
     flat, structure = flatten("x0s", x0s, batch=True)
-    return Rows(flat, flat.shape[0]), structure
+    return Rows(flat, flat.shape[0]), structure, flat.dtype
 
 
 def _fields(outcome: Outcome, structure: Structure, solver: Solver) -> dict[str, Any]:

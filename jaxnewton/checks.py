@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.types import Solver, is_traced
+from jaxnewton.types import DEFAULT_MAX_STEPS, Rules, Solver, default_tol, is_traced
 
 
 def function(name: str, fun: Any) -> None:
@@ -106,6 +106,13 @@ def tolerance(value: Any) -> Any:
     if np.ndim(value) or not 0 < float(value) < np.inf:
         raise ValueError(f"tol must be a positive finite number; it is {value!r}")
     return value
+
+
+def rules(tol: Any, max_steps: Any, dtype: Any) -> Rules:
+    """The stopping rule's numbers, or their defaults for the dtype."""
+    tol = default_tol(dtype) if tol is None else tolerance(tol)
+    steps = positive("max_steps", max_steps) or DEFAULT_MAX_STEPS
+    return Rules(jnp.asarray(tol, dtype), jnp.asarray(steps, jnp.int32))
 
 
 def devices(given: Sequence[Any] | int | None) -> list[Any]:

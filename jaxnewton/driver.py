@@ -63,15 +63,21 @@ def solve_pool(
     axes: tuple[int | None, ...],
     rules: Rules,
     *,
-    width: int,
+    width: int | None,
     keep: int | None,
     devices: list[Any],
     watch: Any = None,
 ) -> Report:
-    """Solve all starts. ``watch(finished, tally, best)`` is called between segments; Ctrl-C ends after the segment."""
+    """Solve all starts. Ctrl-C ends after the segment.
+
+    Args:
+        width: lanes a device; None: measured, by the number of unknowns.
+        watch: ``watch(finished, tally, best)`` is called between segments.
+    """
     parts = min(len(devices), starts.count)
     size = -(-starts.count // parts)
     mesh = Mesh(devices[:parts], ("device",)) if parts > 1 else None
+    width = width or default_width(problem.size(jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))), size)
     plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
     counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
     shared = tuple(arg if axis is None else None for arg, axis in zip(args, axes, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -32,22 +33,22 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Descent:
+class Descent(abc.ABC):
     """A method that learns from pairs s = x_new - x, y = g_new - g, and only from those with s'y > 0."""
 
     needs = Needs.GRADIENT
 
+    @abc.abstractmethod
     def _blank(self, n: int, dtype: Any) -> Any:
         """A memory that has met nothing."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _update(self, memory: Any, learnt: Array, s: Array, y: Array) -> Any:
         """The memory after one more pair; ``learnt``: it is not the first."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _direction(self, memory: Any, learnt: Array, g: Array) -> Array:
         """The step to the model's minimiser; -g where nothing is learnt."""
-        raise NotImplementedError
 
     def _slope_left(self) -> float:
         """c2 of the line search."""

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import finite, judge, keep, resolution, running, verdict
-from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
+from jaxnewton.solvers.common import finite, judge, resolution, verdict
+from jaxnewton.solvers.second_order import SecondOrder, State, receive
+from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
 RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-4  # of the damping, which is relative to the norm of H
 
 
-class State(NamedTuple):
-    """One lane."""
-
-    # changed when a trial is accepted
-    x: Array  # (n,) last accepted point
-    f: Array  # () inf before the first
-    g: Array  # (n,)
-    H: Array  # (n, n)
-    norm: Array  # () of H: an upper bound of its largest |eigenvalue|
-    # changed every trip
-    damping: Array  # () mu >= 0, relative to the norm of H (and of g, where H is 0)
-    step: Array  # (n,) from x to the next trial
-    predicted: Array  # () decrease of the model along step
-    full: Array  # () bool: an undamped step with a positive definite H
-    curvature: Array  # () nan: the factorisation does not know it
-    if_stationary: Array  # () int32
-    status: Array  # () int32
-
-
 @dataclasses.dataclass(frozen=True)
-class Newton:
+class Newton(SecondOrder):
     """Newton's method: one factorisation of H + mu I a trip, LDL' unrolled over lanes for small n, Cholesky above.
 
     Args:
@@ -47,23 +28,9 @@ class Newton:
 
     damped: bool = True
 
-    needs = Needs.HESSIAN
-
     def __post_init__(self) -> None:
         if not isinstance(self.damped, bool):
             raise ValueError(f"damped must be True or False; it is {self.damped!r}")
-
-    def init(self, x0: Array, size: int | None = None) -> State:
-        n = x0.shape[0] if size is None else size
-        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
-        zeros, nan = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype)
-        no = jnp.zeros((), bool)
-        return State(
-            x0, inf, zeros, jnp.zeros((n, n), x0.dtype), zero, zero, zeros, zero, no, nan, running(), running()
-        )
-
-    def ask(self, state: State, move: Move = jnp.add) -> Array:
-        return move(state.x, state.step)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         return (self._tell_damped if self.damped else self._tell_pure)(state, x, evaluation)
@@ -72,12 +39,11 @@ class Newton:
         first = jnp.isinf(state.f)
         trial_norm = linalg.max_norm(evaluation.H)
         accept, rho, kept = judge(state, evaluation, trial_norm)
-        new, old = (x, *evaluation, trial_norm), (state.x, state.f, state.g, state.H, state.norm)
-        x, f, g, H, norm = keep(accept, new, old)
+        x, f, g, H, norm = receive(accept, state, x, evaluation, trial_norm)
 
-        damping = jnp.where(accept & (rho > 0.75), RELAX * state.damping, state.damping)
+        damping = jnp.where(accept & (rho > 0.75), RELAX * state.control, state.control)
         damping = jnp.where(damping < SMALLEST, 0.0, damping)
-        raised = TIGHTEN * jnp.maximum(state.damping, SMALLEST)
+        raised = TIGHTEN * jnp.maximum(state.control, SMALLEST)
         damping = jnp.where(kept & (~accept | (rho >= 0.25)), damping, raised)
         # Near a minimum nothing is left to guard; and only undamped, H tells what x is.
         arriving = jnp.max(jnp.abs(evaluation.g)) <= 0.1 * jnp.max(jnp.abs(state.g))
@@ -90,7 +56,7 @@ class Newton:
         met = verdict(smallest, zero)
         return State(
             x=x, f=f, g=g, H=H, norm=norm,
-            damping=damping,
+            control=damping,
             step=step,
             predicted=jnp.maximum(predicted, 0.0),
             full=(damping == 0) & (smallest > zero),
@@ -102,8 +68,7 @@ class Newton:
     def _tell_pure(self, state: State, x: Array, evaluation: Evaluation) -> State:
         trial_norm = linalg.max_norm(evaluation.H)
         ok = finite(evaluation, trial_norm)
-        new, old = (x, *evaluation, trial_norm), (state.x, state.f, state.g, state.H, state.norm)
-        x, f, g, H, norm = keep(ok, new, old)
+        x, f, g, H, norm = receive(ok, state, x, evaluation, trial_norm)
         zero = resolution(norm, g.shape[0])
         lam, V = linalg.eigh(H)  # H may be indefinite: LDL' without pivoting would not do
         singular = jnp.min(jnp.abs(lam)) <= zero
@@ -113,7 +78,7 @@ class Newton:
         lost = jnp.where(singular, Status.SINGULAR, jnp.where(ok, RUNNING, Status.DIVERGED))
         return State(
             x=x, f=f, g=g, H=H, norm=norm,
-            damping=state.damping,
+            control=state.control,
             step=step,
             predicted=jnp.abs(0.5 * jnp.sum(g * step)),
             full=jnp.ones((), bool),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any
 
@@ -17,9 +18,9 @@ FORMS = ("inverse", "sherman-morrison", "direct")
 class _Dense(Descent):
     """The memory is a matrix: the Hessian's inverse, or in the direct forms the Hessian."""
 
+    @abc.abstractmethod
     def _pair(self, M: Array, s: Array, y: Array) -> Array:
         """M after the pair s, y with s'y > 0."""
-        raise NotImplementedError
 
     def _direct(self) -> bool:
         """Whether M approximates the Hessian, rather than its inverse."""

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton import checks
-from jaxnewton.driver import Report, default_width, solve_pool
+from jaxnewton.driver import Report, solve_pool
 from jaxnewton.progress import bar
 from jaxnewton.solvers.trust_region import TrustRegion
 from jaxnewton.starts import Rows, Starts
 from jaxnewton.thomson.charges import Charges
 from jaxnewton.thomson.starts import check_n, recipe
-from jaxnewton.types import DEFAULT_MAX_STEPS, Array, Needs, Rules, Solver, Status, default_tol, succeeded
+from jaxnewton.types import Array, Needs, Solver, Status, succeeded
 
 DEFAULT_STARTS = 256
 SAME_ENERGY = 1e-8  # relative: energies nearer than this count as one minimum
@@ -74,10 +74,8 @@ def solve(
     chosen = checks.devices(devices)
     with jax.enable_x64(True):
         made = _starts(starts, n, jax.random.key(0) if key is None else key, kind)
-        tol = default_tol(jnp.float64) if tol is None else checks.tolerance(tol)
-        steps = checks.positive("max_steps", max_steps) or DEFAULT_MAX_STEPS
-        width = checks.positive("width", width) or default_width(2 * n, -(-made.count // len(chosen)))
-        rules = Rules(jnp.asarray(tol, jnp.float64), jnp.asarray(steps, jnp.int32))
+        rules = checks.rules(tol, max_steps, jnp.float64)
+        width = checks.positive("width", width)
         with bar(made.count) if progress else contextlib.nullcontext() as watch:
             report = solve_pool(
                 Charges(n), solver, made, (), (), rules, width=width, keep=None, devices=chosen, watch=watch
