@@ -1,6 +1,7 @@
 """Starts solved a second on the chained Rosenbrock function: jaxnewton against JAX's other batched minimisers.
 
-    python bench/rosenbrock.py [--n 2 4 10] [--starts M] [--repeats R] [--devices 2] [--json FILE]
+    python bench/rosenbrock.py [--n 2 4 10] [--starts M] [--one-vmap M] [--peers NAME ...] [--repeats R] [--devices 2]
+        [--json FILE]
 
 One process, float64, the same uniform starts in [-2, 2]^n for everyone. A start counts as solved where the largest
 component of the gradient at the returned x, computed here with ``jax.grad``, is at most 1e-6; the rate is solved
@@ -40,7 +41,6 @@ CHECK = 1e-6  # largest gradient component of a solved start
 TOLERANCES = [10.0**-k for k in range(3, 11)]  # what a peer may be given, loosest first
 NEARLY_ALL = 0.999  # of what passes at the peer's best tolerance
 BATCHES = (250, 1000, 4000, 16000)  # tried for a peer in this order, until the rate has fallen off
-ONE_VMAP = 10_000  # most starts under a single vmap
 FALLEN_OFF = 0.75  # of the best rate so far
 TUNING_SECONDS, PEER_SECONDS = 0.25, 0.6  # aimed at for one run of a peer while its batch is chosen, and when timed
 STARTS = {2: 200_000, 4: 100_000, 10: 10_000}  # for jaxnewton; a peer takes the first so many of them
@@ -193,10 +193,12 @@ def usable(peer: Peer, batch: int, count: int, mesh: Mesh | None) -> bool:
     return batch <= count
 
 
-def best_batches(peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None) -> list[tuple[float, Contestant]]:
+def best_batches(
+    peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None, one_vmap: int
+) -> list[tuple[float, Contestant]]:
     """The peer under one vmap; and on one device and on all, at the batch size where it does best; with the rates."""
     tol = choose_tolerance(compile_peer(peer, n, min(1000, len(starts)), None), starts)
-    whole = compile_peer(peer, n, min(ONE_VMAP, len(starts)), None)
+    whole = compile_peer(peer, n, min(one_vmap, len(starts)), None)
     as_written = contestant(whole, starts, tol, 0.0)._replace(tuned=False)
     found = [(rate_of(as_written), as_written)]
     for place in [None] if mesh is None else [None, mesh]:
@@ -254,17 +256,17 @@ def in_turn(mine: list[Contestant], peers: list[Contestant]) -> list[Contestant]
     return pairs + mine[len(peers) :] + peers[len(mine) :]
 
 
-def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None) -> list[Row]:
-    found = [entry for peer in PEERS for entry in best_batches(peer, n, starts, mesh)]
-    peers = [peer for _, peer in sorted(found, key=lambda entry: -entry[0])]
+def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None, peers: list[Peer], one_vmap: int) -> list[Row]:
+    found = [entry for peer in peers for entry in best_batches(peer, n, starts, mesh, one_vmap)]
+    rivals = [peer for _, peer in sorted(found, key=lambda entry: -entry[0])]
     counts = [1] if mesh is None else [mesh.size, 1]
     solvers = (("jaxnewton TrustRegion", jn.TrustRegion()), ("jaxnewton Newton", jn.Newton()))
     mine = [ours(name, solver, starts, count) for count in counts for name, solver in solvers]
-    turns = in_turn(mine, peers)
+    turns = in_turn(mine, rivals)
     timings = dict(zip(turns, measure(turns, repeats), strict=True))
     rates = {one: [solved / seconds for seconds, solved, _ in timing] for one, timing in timings.items()}
-    peers.sort(key=lambda peer: -statistics.median(rates[peer]))
-    best = [rates[next(peer for peer in peers if peer.tuned is tuned)] for tuned in (False, True)]
+    rivals.sort(key=lambda peer: -statistics.median(rates[peer]))
+    best = [rates[next(peer for peer in rivals if peer.tuned is tuned)] for tuned in (False, True)]
 
     def row(one: Contestant, is_ours: bool) -> Row:
         call = statistics.median(seconds for seconds, _, _ in timings[one]) / one.calls
@@ -274,8 +276,8 @@ def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None) -> list[R
         share = solved / total
         return Row(one.name, n, one.devices, one.batch, total, one.tolerance, share, compiling, rates[one], ratios)
 
-    better = {(one.name, one.tuned): one for one in reversed(peers)}  # of one device and all
-    shown = [one for one in peers if one is better[one.name, one.tuned]]
+    better = {(one.name, one.tuned): one for one in reversed(rivals)}  # of one device and all
+    shown = [one for one in rivals if one is better[one.name, one.tuned]]
     return [row(one, True) for one in mine] + [row(one, False) for one in shown]
 
 
@@ -307,6 +309,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--n", type=int, nargs="+", default=[2, 4, 10], help="numbers of unknowns")
     parser.add_argument("--starts", type=int, help="starts for jaxnewton; default: by n")
+    parser.add_argument("--one-vmap", type=int, default=10_000, help="most starts under a peer's single vmap")
+    parser.add_argument("--peers", nargs="+", default=[peer.name for peer in PEERS], help="names; default: all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--devices", type=int, default=2, help="CPU devices to ask JAX for")
     parser.add_argument("--json", type=Path, help="write every timing here")
@@ -323,6 +327,9 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {', '.join(f'{k} {v}' for k, v in versions.items())}; {where}")
     print(f"solved: max |gradient| <= {CHECK:g}; ratios: median and extremes of {options.repeats} paired repeats\n")
     print(HEADER, flush=True)
+    peers = [peer for peer in PEERS if peer.name in options.peers]
+    if len(peers) < len(options.peers):
+        raise SystemExit(f"--peers must be of {[peer.name for peer in PEERS]}, not {options.peers}")
     rows = []
     began = time.perf_counter()
     for n in options.n:
@@ -330,7 +337,7 @@ def main() -> None:
         if count < BATCHES[0]:
             raise SystemExit(f"--starts must be at least {BATCHES[0]}, not {count}")
         starts = np.random.default_rng(n).uniform(-2, 2, (count, n))
-        new = bench(n, starts, options.repeats, mesh)
+        new = bench(n, starts, options.repeats, mesh, peers, options.one_vmap)
         print("\n".join(map(line, new)), flush=True)
         rows += new
     print(f"\n{time.perf_counter() - began:.0f} s in all")
