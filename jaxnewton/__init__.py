@@ -1,13 +1,17 @@
 """Second-order methods for one starting point or a million, in JAX."""
 
 from jaxnewton import starts, thomson
-from jaxnewton.api import minimize, minimize_batch
+from jaxnewton.api import minimize, minimize_batch, root, root_batch
+from jaxnewton.derivatives import check_derivatives
 from jaxnewton.solution import Solution, Solutions
+from jaxnewton.solvers.gradient import GradientDescent
 from jaxnewton.solvers.lbfgs import LBFGS
 from jaxnewton.solvers.newton import Newton
+from jaxnewton.solvers.newton_cg import NewtonCG
+from jaxnewton.solvers.optax import Optax
 from jaxnewton.solvers.quasi_newton import BFGS, DFP, Broyden
 from jaxnewton.solvers.trust_region import TrustRegion
-from jaxnewton.types import Evaluation, Needs, Status
+from jaxnewton.types import Bounds, Evaluation, Needs, Status
 
 __version__ = "0.1.0"
 
@@ -15,16 +19,23 @@ __all__ = [
     "BFGS",
     "DFP",
     "LBFGS",
+    "Bounds",
     "Broyden",
     "Evaluation",
+    "GradientDescent",
     "Needs",
     "Newton",
+    "NewtonCG",
+    "Optax",
     "Solution",
     "Solutions",
     "Status",
     "TrustRegion",
+    "check_derivatives",
     "minimize",
     "minimize_batch",
+    "root",
+    "root_batch",
     "starts",
     "thomson",
 ]

@@ -1,25 +1,20 @@
-"""The door: the verbs a user calls. Checks, defaults and pytrees here; the work is in loop.py and pool.py."""
+"""The verbs a user calls. What they have in common is in door.py; the work is in loop.py and pool.py."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from jaxnewton import checks, implicit
-from jaxnewton.driver import solve_pool
-from jaxnewton.flat import Flattened, Structure, flatten, vector_structure
-from jaxnewton.problem import Objective
-from jaxnewton.progress import bar
+from jaxnewton import checks
+from jaxnewton.door import Posed, Task, solve_many, solve_one
+from jaxnewton.flat import Flattened, FlattenedSystem, Structure, flat_bounds
+from jaxnewton.problem import Bounded, Objective, System
 from jaxnewton.solution import Solution, Solutions
-from jaxnewton.solvers.trust_region import TrustRegion
-from jaxnewton.starts import Rows, Starts
-from jaxnewton.types import Array, Needs, Outcome, Rules, Solver
+from jaxnewton.solvers.choice import default_solver
+from jaxnewton.solvers.gradient import GradientDescent
+from jaxnewton.solvers.newton import Newton
+from jaxnewton.solvers.root import NewtonRoot
+from jaxnewton.types import Array, Bounds, Solver
 
 
 def minimize(
@@ -28,8 +23,10 @@ def minimize(
     args: tuple[Any, ...] = (),
     *,
     solver: Solver | None = None,
+    bounds: Bounds | None = None,
     tol: float | None = None,
     max_steps: int | None = None,
+    history: bool = False,
 ) -> Solution:
     """Minimise ``fun(x, *args)`` from one start. Works under ``jit`` and ``vmap``; differentiable in ``args``.
 
@@ -38,12 +35,17 @@ def minimize(
             shapes and solver.
         x0: the start: any pytree of floating arrays; a list of numbers is taken as a vector.
         args: further arguments of ``fun``, arrays or pytrees of them; pass data here rather than closing over it.
-        solver: ``jn.TrustRegion()`` (default), ``jn.Newton()``, ``jn.BFGS()``, ``jn.DFP()``,
-            ``jn.Broyden()`` or ``jn.LBFGS()``.
+        solver: ``jn.TrustRegion()``, ``jn.Newton()``, ``jn.NewtonCG()``, ``jn.BFGS()``, ``jn.DFP()``,
+            ``jn.Broyden()``, ``jn.LBFGS()``, ``jn.GradientDescent()`` or ``jn.Optax()``; default: by the number of
+            unknowns, see ``jaxnewton.solvers.choice``.
+        bounds: ``jn.Bounds(lower, upper)``, numbers or pytrees of x0's structure, for ``jn.GradientDescent()``. A start
+            outside is moved to the nearest point inside; ``grad`` is 0 where a bound holds x against -grad.
         tol: a start has converged when the largest gradient component is at most ``tol * min(1, the same at x0)``;
             default 1e-8 in float64, 1e-5 in float32.
         max_steps: most trips of the loop, each one evaluation of f, gradient and what else the solver needs; default
             500.
+        history: keep f, largest gradient component, step length and whether it was accepted for every trip, in
+            ``solution.history``.
 
     Returns:
         A Solution. It never raises for a numerical reason: look at ``status``, ``success`` and ``message``.
@@ -51,13 +53,8 @@ def minimize(
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
-    checks.function("fun", fun)
-    solver = checks.solver(solver, TrustRegion())
-    flat, structure = flatten("x0", x0, batch=False)
-    args = checks.arguments(args)
-    rules = checks.rules(tol, max_steps, flat.dtype)
-    outcome = _solve(Objective(Flattened(checks.hashable(fun), structure)), solver, flat, args, rules)
-    return Solution(**_fields(outcome, structure, solver))
+    task = _minimisation(fun, solver, bounds)
+    return solve_one(task, x0, args, tol=tol, max_steps=max_steps, history=history)
 
 
 def minimize_batch(
@@ -67,6 +64,7 @@ def minimize_batch(
     *,
     args_axes: int | Sequence[int | None] | None = None,
     solver: Solver | None = None,
+    bounds: Bounds | None = None,
     tol: float | None = None,
     max_steps: int | None = None,
     width: int | None = None,
@@ -81,7 +79,7 @@ def minimize_batch(
     on the width nor on the devices (but for rounding), nor on the other starts.
 
     Args:
-        fun, args, solver, tol, max_steps: as for ``minimize``.
+        fun, args, solver, bounds, tol, max_steps: as for ``minimize``; all starts share the bounds.
         x0s: starts along the leading axis of every leaf, or a ``jn.starts`` object that makes them on the fly.
         args_axes: None: all starts share ``args``; 0: every argument has one row a start; or a tuple, one a argument.
         width: lanes a device; default: measured, by the number of unknowns.
@@ -97,49 +95,98 @@ def minimize_batch(
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
-    checks.function("fun", fun)
-    solver = checks.solver(solver, TrustRegion())
-    starts, structure, dtype = _starts(x0s)
-    args = checks.arguments(args)
-    axes = checks.axes(args, args_axes, starts.count)
-    rules = checks.rules(tol, max_steps, dtype)
-    chosen = checks.devices(devices)
-    width, keep = checks.positive("width", width), checks.positive("keep", keep)
-    problem = Objective(Flattened(checks.hashable(fun), structure))
-    with bar(starts.count) if progress else contextlib.nullcontext() as watch:
-        report = solve_pool(
-            problem, solver, starts, args, axes, rules, width=width, keep=keep, devices=chosen, watch=watch
-        )
-    if report.finished is not None and report.finished < starts.count:
-        warnings.warn(f"interrupted: {report.finished} of {starts.count} starts had ended", stacklevel=2)
-    fields = _fields(report.kept.outcome, structure, solver)
-    return Solutions(**fields, start=report.kept.start, tally=report.tally)
+    task = _minimisation(fun, solver, bounds)
+    limits = {"tol": tol, "max_steps": max_steps}
+    run = {"args_axes": args_axes, "width": width, "keep": keep, "devices": devices, "progress": progress}
+    return solve_many(task, x0s, args, **limits, **run)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _solve(problem: Objective, solver: Solver, x0: Array, args: tuple[Any, ...], rules: Rules) -> Outcome:
-    return implicit.solve(problem, solver, x0, args, rules)
+def root(
+    fun: Callable[..., Any],
+    x0: Any,
+    args: tuple[Any, ...] = (),
+    *,
+    solver: Newton | None = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+) -> Solution:
+    """Solve ``fun(x, *args) = 0``, as many equations as unknowns. Works under ``jit`` and ``vmap``; differentiable in
+    ``args``.
+
+    Args:
+        fun: maps x to a residual of the same structure and shapes.
+        x0, args: as for ``minimize``; x0 may be a single number.
+        solver: ``jn.Newton()`` (default): Newton's method with a dogleg trust region, or ``jn.Newton(damped=False)``:
+            the pure iteration.
+        tol: x is a root when the largest residual is at most ``tol * min(1, the same at x0)``; default 1e-8 in
+            float64, 1e-5 in float32.
+        max_steps: most trips, each one evaluation of the residual and its Jacobian; default 500.
+
+    Returns:
+        A Solution: ``grad`` is the residual at x and ``fun`` half its square. NOISE_FLOOR where x cannot be told from
+        the root in this dtype; SINGULAR where ||residual|| is stationary but not 0, so that the Jacobian is singular
+        (or, for the pure iteration, wherever that is).
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above; the message names it.
+    """
+    return solve_one(_equations(fun, solver), x0, args, tol=tol, max_steps=max_steps)
 
 
-def _starts(x0s: Any) -> tuple[Starts, Structure, Any]:
-    """The starts, the structure of one, and the dtype they are solved in."""
-    if hasattr(x0s, "make"):
-        one = jax.eval_shape(x0s.make, jax.ShapeDtypeStruct((), jnp.int32))
-        return x0s, vector_structure(one.shape[0], one.dtype), one.dtype
-    flat, structure = flatten("x0s", x0s, batch=True)
-    return Rows(flat, flat.shape[0]), structure, flat.dtype
+def root_batch(
+    fun: Callable[..., Any],
+    x0s: Any,
+    args: tuple[Any, ...] = (),
+    *,
+    args_axes: int | Sequence[int | None] | None = None,
+    solver: Newton | None = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+    width: int | None = None,
+    keep: int | None = None,
+    devices: Sequence[Any] | int | None = None,
+    progress: bool = False,
+) -> Solutions:
+    """Solve ``fun(x, *args) = 0`` from many starts in one compiled loop; ``.distinct()`` lists the different roots.
+
+    Args:
+        fun, args, solver, tol, max_steps: as for ``root``.
+        x0s, args_axes, width, keep, devices, progress: as for ``minimize_batch``.
+
+    Returns:
+        Solutions: the fields of ``root``'s Solution with a leading axis.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above; the message names it.
+    """
+    limits = {"tol": tol, "max_steps": max_steps}
+    run = {"args_axes": args_axes, "width": width, "keep": keep, "devices": devices, "progress": progress}
+    return solve_many(_equations(fun, solver), x0s, args, **limits, **run)
 
 
-def _fields(outcome: Outcome, structure: Structure, solver: Solver) -> dict[str, Any]:
-    """The fields that Solution and Solutions share."""
-    return {
-        "x": structure.restore(outcome.x),
-        "fun": outcome.fun,
-        "grad": structure.restore(outcome.grad),
-        "status": outcome.status,
-        "nit": outcome.nit,
-        "nfev": outcome.nit,
-        "njev": outcome.nit,
-        "nhev": outcome.nit if solver.needs is Needs.HESSIAN else jnp.zeros_like(outcome.nit),
-        "curvature": outcome.curvature,
-    }
+def _minimisation(fun: Any, solver: Any, bounds: Any) -> Task:
+    fun = checks.hashable(checks.function("fun", fun))
+
+    def pose(structure: Structure, args: tuple[Any, ...]) -> Posed:
+        flattened = Flattened(fun, structure)
+        if bounds is None:
+            return Objective(flattened), args
+        return Bounded(flattened), (flat_bounds(bounds, structure), *args)
+
+    if solver is not None:
+        checks.solver(solver)
+    if bounds is not None and not isinstance(solver, GradientDescent):
+        raise ValueError(f"bounds need solver=jn.GradientDescent(); the solver is {solver!r}")
+    return Task(pose, lambda n: solver or default_solver(n), hessians=True)
+
+
+def _equations(fun: Any, solver: Any) -> Task:
+    fun = checks.hashable(checks.function("fun", fun))
+    if solver is not None and not isinstance(checks.solver(solver), Newton):
+        raise ValueError(f"root needs solver=jn.Newton(); the solver is {solver!r}")
+    guarded = NewtonRoot(damped=solver is None or solver.damped)
+
+    def pose(structure: Structure, args: tuple[Any, ...]) -> Posed:
+        return System(FlattenedSystem(fun, structure)), args
+
+    return Task(pose, lambda n: guarded, hessians=False)

@@ -13,10 +13,11 @@ import numpy as np
 from jaxnewton.types import DEFAULT_MAX_STEPS, Rules, Solver, default_tol, is_traced
 
 
-def function(name: str, fun: Any) -> None:
+def function(name: str, fun: Any) -> Any:
     """Something to call."""
     if not callable(fun):
         raise TypeError(f"{name} must be a function of x; it is {_what(fun)}")
+    return fun
 
 
 class ByIdentity:
@@ -44,10 +45,8 @@ def hashable(fun: Any) -> Any:
     return fun
 
 
-def solver(given: Any, default: Solver) -> Solver:
-    """A solver's instance, or the default."""
-    if given is None:
-        return default
+def solver(given: Any) -> Solver:
+    """A solver's instance."""
     if inspect.isclass(given):
         raise TypeError(f"solver must be an instance, not a class: write {given.__name__}() for {given.__name__}")
     if not all(hasattr(given, name) for name in ("needs", "init", "ask", "tell")):
@@ -95,6 +94,13 @@ def positive(name: str, value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
         raise ValueError(f"{name} must be a whole number of at least 1, and less than 2**31; it is {value!r}")
     return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; it is {_what(value)}")
+    return bool(value)
 
 
 def tolerance(value: Any) -> Any:

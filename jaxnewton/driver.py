@@ -127,7 +127,7 @@ def _not_differentiable(leaf: Any) -> Any:
 
 @_not_differentiable.defjvp
 def _(primals: Any, tangents: Any) -> Any:
-    raise TypeError("minimize_batch cannot be differentiated; jax.vmap(jn.minimize) can, and gives the same solutions")
+    raise TypeError("a batch cannot be differentiated; jax.vmap of jn.minimize or jn.root can, and solves the same")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

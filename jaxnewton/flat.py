@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.types import Array
+from jaxnewton.types import Array, Bounds, is_traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,29 @@ class Flattened:
         return self.fun(self.structure.restore(flat), *args)
 
 
+@dataclasses.dataclass(frozen=True)
+class FlattenedSystem:
+    """``fun``, which maps x to a residual of x's own structure, from flat vector to flat vector."""
+
+    fun: Callable[..., Any]
+    structure: Structure
+
+    def __call__(self, flat: Array, *args: Any) -> Any:
+        residual = self.fun(self.structure.restore(flat), *args)
+        leaves, treedef = jax.tree.flatten(residual)
+        shapes = tuple(jnp.shape(leaf) for leaf in leaves)
+        if treedef != self.structure.treedef or shapes != self.structure.shapes:
+            wanted, came = self.structure.shapes, shapes
+            raise TypeError(
+                f"fun must return as many equations as there are unknowns, in the structure of x0: "
+                f"{self.structure.treedef} of shapes {wanted}; it returned {treedef} of shapes {came}"
+            )
+        for leaf in leaves:
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise TypeError(f"fun must return real floating numbers; it returned dtype {jnp.result_type(leaf)}")
+        return jnp.concatenate([jnp.asarray(leaf, flat.dtype).reshape(-1) for leaf in leaves])
+
+
 def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
     """One flat vector (n,), or (B, n) of starts along the leading axis of every leaf, and how to undo it."""
     leaves, treedef = jax.tree.flatten(_numbers_to_array(x0))
@@ -67,6 +90,38 @@ def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
     if joined.shape[-1] == 0:
         raise ValueError(f"{name} has no unknowns: its shape is {[leaf.shape for leaf in leaves]}")
     return joined, structure
+
+
+def flat_bounds(bounds: Any, structure: Structure) -> Bounds:
+    """Bounds as two vectors (n,), from numbers or pytrees of x's structure, or arrays that broadcast to it."""
+    if not isinstance(bounds, Bounds):
+        raise TypeError(f"bounds must be jn.Bounds(lower, upper); it is {bounds!r} of type {type(bounds).__name__}")
+    lower, upper = (_flat_bound(f"bounds.{name}", side, structure) for name, side in bounds._asdict().items())
+    if not is_traced((lower, upper)):
+        low, high = np.asarray(lower), np.asarray(upper)
+        if np.isnan(low).any() or np.isnan(high).any():
+            raise ValueError("bounds must not be nan")
+        if (low > high).any():
+            worst = int(np.argmax(low > high))
+            raise ValueError(f"bounds are crossed: component {worst} has lower {low[worst]} and upper {high[worst]}")
+    return Bounds(lower, upper)
+
+
+def _flat_bound(name: str, side: Any, structure: Structure) -> Array:
+    side = _numbers_to_array(side)
+    treedef = jax.tree.structure(side)
+    leaves = jax.tree.leaves(side) * (structure.treedef.num_leaves if treedef.num_nodes == 1 else 1)
+    if treedef.num_nodes > 1 and treedef != structure.treedef:
+        raise ValueError(f"{name} must be a number or have the structure of x0, {structure.treedef}; it has {treedef}")
+    dtype = max(structure.dtypes, key=lambda dtype: dtype.itemsize)
+    flat = []
+    for leaf, shape in zip(leaves, structure.shapes, strict=True):
+        given = jnp.asarray(leaf, dtype)
+        try:
+            flat.append(jnp.broadcast_to(given, shape).reshape(-1))
+        except ValueError:
+            raise ValueError(f"{name} must have the shape {shape} of x0; it has {given.shape}") from None
+    return jnp.concatenate(flat)
 
 
 def vector_structure(n: int, dtype: Any) -> Structure:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.sparse.linalg
 
 from jaxnewton import loop
 from jaxnewton.problem import Problem
-from jaxnewton.types import Array, Needs, Outcome, Rules, Solver, succeeded
+from jaxnewton.types import Array, History, Needs, Outcome, Rules, Solver, succeeded
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def solve(problem: Problem, solver: Solver, x0: Array, args: tuple[Any, ...], rules: Rules) -> Outcome:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def solve(
+    problem: Problem, solver: Solver, recorded: int, x0: Array, args: tuple[Any, ...], rules: Rules
+) -> tuple[Outcome, History | None]:
     """``loop.solve``, differentiable in ``args``; not in x0, on which a minimum does not depend.
 
-    ``x`` and ``fun`` carry derivatives, nan where the solve failed; ``grad`` and ``curvature`` carry none.
+    ``x`` and ``fun`` carry derivatives, nan where the solve failed; all else carries none.
     """
-    return loop.solve(problem, solver, x0, args, rules)
+    return loop.solve(problem, solver, recorded, x0, args, rules)
 
 
 @solve.defjvp
-def _(problem: Problem, solver: Solver, primals: Any, tangents: Any) -> tuple[Outcome, Outcome]:
+def _(problem: Problem, solver: Solver, recorded: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
     x0, args, rules = primals
-    found = solve(problem, solver, x0, args, rules)
+    found, history = solve(problem, solver, recorded, x0, args, rules)
     valid = succeeded(found.status)
     n = found.grad.shape[0]
 
@@ -34,11 +38,21 @@ def _(problem: Problem, solver: Solver, primals: Any, tangents: Any) -> tuple[Ou
         return at.f, at.g
 
     _, (df, dg) = jax.jvp(value_and_gradient, (args,), (tangents[1],))
-    H = problem.evaluate(found.x, args, Needs.HESSIAN).H
-    H = jnp.where(valid, H, jnp.eye(n, dtype=H.dtype))  # a failed solve must not make the linear solve fail
+    if solver.needs is Needs.PRODUCT:  # too many unknowns for a matrix
+        product = problem.evaluate(found.x, args, Needs.PRODUCT).H
+        dx = -jax.lax.custom_linear_solve(product, dg, _conjugate_gradients, symmetric=True)
+    else:
+        H = problem.evaluate(found.x, args, Needs.HESSIAN).H
+        H = jnp.where(valid, H, jnp.eye(n, dtype=H.dtype))  # a failed solve must not make the linear solve fail
+        dx = -jnp.linalg.solve(H, dg)
     honest = jnp.where(valid, 1.0, jnp.nan).astype(df.dtype)
-    zeros = jax.tree.map(_zero_tangent, found)
-    return found, zeros._replace(x=-honest * jnp.linalg.solve(H, dg), fun=honest * df)
+    zeros, still = jax.tree.map(_zero_tangent, (found, history))
+    moving = zeros._replace(x=honest * dx, fun=honest * df)
+    return (found, history), (moving, still)
+
+
+def _conjugate_gradients(product: Callable[[Array], Array], b: Array) -> Array:
+    return jax.scipy.sparse.linalg.cg(product, b, tol=float(jnp.finfo(b.dtype).eps) ** 0.75)[0]
 
 
 def _zero_tangent(leaf: Array) -> Any:

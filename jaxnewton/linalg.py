@@ -1,4 +1,4 @@
-"""Dense symmetric linear algebra for one lane: where unrolled code takes over from LAPACK, and an unrolled LDL'.
+"""Dense linear algebra for one lane: where unrolled code takes over from LAPACK, and an unrolled LDL'.
 
 Unrolled kernels are scalar recurrences. Under ``vmap`` with the lane axis last every scalar is a vector over lanes, so
 a batch of small matrices never enters LAPACK one by one. They are left-looking, and shared values end in a division:
@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnewton.types import Array
 
@@ -44,6 +45,38 @@ def cholesky(H: Array) -> Array:
 def cholesky_solve(L: Array, b: Array) -> Array:
     """(L L')^-1 b."""
     return _one_by_one(lambda L, b: jax.scipy.linalg.cho_solve((L, True), b))(L, b)
+
+
+def qr_solve(A: Array, b: Array) -> tuple[Array, Array]:
+    """A^-1 b by Householder's QR, and the smallest |diagonal entry of R|; A (n, n) need not be symmetric.
+
+    Rolled loops over columns: over lanes every pass is elementwise work, and compilation does not grow with n.
+    """
+    n = b.shape[0]
+    row = jnp.arange(n)
+
+    def reflect(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        R, c = carry
+        a = jnp.where(row >= k, R[:, k], 0.0)
+        largest = jnp.max(jnp.abs(a))
+        a = a / jnp.where(largest > 0, largest, 1.0)
+        norm = jnp.sqrt(jnp.sum(a * a))
+        own = jnp.sum(jnp.where(row == k, a, 0.0))
+        v = jnp.where(row == k, own + jnp.where(own >= 0, norm, -norm), a)
+        h = norm * (norm + jnp.abs(own))  # v'v / 2
+        h = jnp.where(h > 0, h, 1.0)
+        R = R - v[:, None] * (jnp.sum(v[:, None] * R, axis=0) / h)[None, :]
+        return R, c - v * (jnp.sum(v * c) / h)
+
+    R, c = lax.fori_loop(0, n, reflect, (A, b))
+    diagonal = jnp.diagonal(R)
+
+    def substitute(i: Array, x: Array) -> Array:
+        k = n - 1 - i
+        known = jnp.sum(R[k] * x)  # x is 0 from k down
+        return jnp.where(row == k, (c - known) / jnp.where(diagonal == 0, 1.0, diagonal), x)
+
+    return lax.fori_loop(0, n, substitute, jnp.zeros_like(c)), jnp.min(jnp.abs(diagonal))
 
 
 def _one_by_one(fn: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,10 +11,11 @@ from jax import lax
 
 from jaxnewton.problem import Problem
 from jaxnewton.solvers.common import rounding
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, Rules, Solver, Status
+from jaxnewton.types import RUNNING, Array, Evaluation, History, Needs, Outcome, Rules, Solver, Status
 
 QUIET_TRIPS = {
     Needs.HESSIAN: 4,
+    Needs.PRODUCT: 8,
     Needs.CURVATURE: 16,
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
@@ -62,7 +64,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
-    if solver.needs is Needs.GRADIENT:  # a poor model of the curvature is no evidence of a minimum; a small gradient is
+    if solver.needs is not Needs.HESSIAN:  # a poor model of the curvature is no evidence of a minimum
         flat = largest <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), 1.0)
         floor = jnp.where(flat, floor, jnp.int32(Status.LINE_SEARCH_FAILED))
     status = jnp.full((), RUNNING, jnp.int32)
@@ -81,9 +83,9 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     return Lane(state, status, nit, quiet.astype(jnp.int32), scale, lane.far, low)
 
 
-def next_trial(solver: Solver, problem: Problem, lane: Lane) -> Array:
-    """Where to evaluate next. A lane that has ended stays where it is: evaluated again at x, it does not change."""
-    return jnp.where(lane.status == RUNNING, solver.ask(lane.state, problem.move), lane.state.x)
+def next_trial(solver: Solver, problem: Problem, lane: Lane, args: tuple[Any, ...]) -> Array:
+    """Where to evaluate next."""
+    return solver.ask(lane.state, functools.partial(problem.move, args=args))
 
 
 def outcome(lane: Lane) -> Outcome:
@@ -92,15 +94,34 @@ def outcome(lane: Lane) -> Outcome:
     return Outcome(s.x, s.f, s.g, lane.status, lane.nit, s.curvature)
 
 
-def solve(problem: Problem, solver: Solver, x0: Array, args: tuple[Any, ...], rules: Rules) -> Outcome:
-    """Run one start to its end inside one while_loop."""
+def solve(
+    problem: Problem, solver: Solver, recorded: int, x0: Array, args: tuple[Any, ...], rules: Rules
+) -> tuple[Outcome, History | None]:
+    """Run one start to its end inside one while_loop; ``recorded``: trips the history has room for, 0 for none."""
 
-    def trip(lane: Lane) -> Lane:
-        trial = solver.ask(lane.state, problem.move)
-        return advance(solver, lane, trial, problem.evaluate(trial, args, solver.needs), rules)
+    def trip(carry: tuple[Lane, History | None]) -> tuple[Lane, History | None]:
+        lane, history = carry
+        trial = next_trial(solver, problem, lane, args)
+        new = advance(solver, lane, trial, problem.evaluate(trial, args, solver.needs), rules)
+        return new, history and _record(history, lane, trial, new)
 
-    lane = lax.while_loop(lambda lane: lane.status == RUNNING, trip, begin(solver, problem, x0))
-    return outcome(lane)
+    first = begin(solver, problem, x0)
+    carry = (first, _blank_history(recorded, first) if recorded else None)
+    lane, history = lax.while_loop(lambda carry: carry[0].status == RUNNING, trip, carry)
+    return outcome(lane), history
+
+
+def _blank_history(trips: int, lane: Lane) -> History:
+    nan = jnp.full(trips, jnp.nan, lane.state.f.dtype)
+    return History(nan, nan, nan, jnp.zeros(trips, bool))
+
+
+def _record(history: History, old: Lane, trial: Array, new: Lane) -> History:
+    state = new.state
+    accepted = jnp.isfinite(state.f) & jnp.all(state.x == trial)
+    length = jnp.sqrt(jnp.sum((state.x - old.state.x) ** 2))
+    entry = History(state.f, jnp.max(jnp.abs(state.g)), length, accepted)
+    return History(*(all_of.at[old.nit].set(one) for all_of, one in zip(history, entry, strict=True)))
 
 
 def over_lanes(fn: Any, *in_axes: int | Any | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,54 @@ def thomson(points: Any, path: str | os.PathLike[str], *, title: str = "") -> No
     axes.set_axis_off()
     axes.set_title(title)
     figure.savefig(path, dpi=150)
+
+
+def convergence(
+    solutions: Any, path: str | os.PathLike[str], *, names: Sequence[str] | None = None, title: str = ""
+) -> None:
+    """Draw f, the largest gradient component and the change of x against the trip to an image file.
+
+    Args:
+        solutions: one Solution made with ``history=True``, a list of them, or a dict of name to Solution.
+        path: where to, such as "descent.png".
+        names: one for each of a list.
+
+    Raises:
+        ValueError: a solution has no history, or there are not as many names as solutions.
+        ImportError: matplotlib is not installed.
+    """
+    figure = require()(figsize=(12, 4), layout="constrained")
+    panels: Any = figure.subplots(1, 3)
+    for name, history, trips in _histories(solutions, names):
+        at = np.arange(1, trips + 1)
+        moved = np.asarray(history.accepted)[:trips].copy()
+        moved[:1] = False  # the start
+        step = np.where(moved, np.asarray(history.step)[:trips], np.nan)
+        for panel, values in zip(panels, (history.fun, history.grad, step), strict=True):
+            panel.plot(at, np.asarray(values)[:trips], marker=".", markersize=3, linewidth=1, label=name)
+    for panel, words in zip(panels, ("f", "largest gradient component", "change of x"), strict=True):
+        panel.set_xlabel("trip")
+        panel.set_ylabel(words)
+        values = np.concatenate([line.get_ydata() for line in panel.get_lines()])
+        panel.set_yscale("log" if np.all(values[np.isfinite(values)] > 0) else "symlog")
+        panel.grid(visible=True, linewidth=0.3)
+    if any(line.get_label()[:1] != "_" for line in panels[0].get_lines()):
+        panels[0].legend()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+
+
+def _histories(solutions: Any, names: Sequence[str] | None) -> list[tuple[str | None, Any, int]]:
+    if isinstance(solutions, dict):
+        names, solutions = tuple(map(str, solutions)), tuple(solutions.values())
+    each = solutions if isinstance(solutions, (list, tuple)) else [solutions]
+    labels = [None] * len(each) if names is None else list(names)
+    if len(labels) != len(each):
+        raise ValueError(f"there are {len(each)} solutions and {len(labels)} names")
+    for i, solution in enumerate(each):
+        if getattr(solution, "history", None) is None:
+            raise ValueError(f"solution {labels[i] or i} has no history: solve with jn.minimize(..., history=True)")
+    return [(name, one.history, int(one.nit)) for name, one in zip(labels, each, strict=True)]
 
 
 def nearest_pairs(points: np.ndarray) -> list[tuple[int, int]]:

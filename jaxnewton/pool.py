@@ -68,15 +68,18 @@ class Pool(NamedTuple):
     tally: Array  # (statuses,) int32: lanes that ended with each
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _shapes(plan: Plan, data: Data) -> tuple[Any, Outcome]:
+    """Only for ``eval_shape``, which jit remembers: the lanes with their rows, and their outcomes."""
+    none = jnp.zeros(plan.width, jnp.int32)
+    data = _first_block(data)
+    lanes, rows = _fresh(plan, data, over_lanes(data.starts.make)(none), none)
+    return (lanes, rows), over_lanes(outcome)(lanes)
+
+
 def empty_pool(plan: Plan, data: Data) -> Pool:
     """A pool of free lanes; the first refill hands them their starts. Made on the host, so that it compiles nothing."""
-
-    def shapes(data: Data) -> tuple[Any, Any]:
-        none = jnp.zeros(plan.width, jnp.int32)
-        lanes, rows = _fresh(plan, data, over_lanes(data.starts.make)(none), none)
-        return (lanes, rows), over_lanes(outcome)(lanes)
-
-    (lanes, rows), outcomes = jax.eval_shape(shapes, _first_block(data))
+    (lanes, rows), outcomes = _shapes.eval_shape(plan, data)
     parts = data.starts_here.shape[0]
     places = plan.size if plan.keep is None else plan.keep
 
@@ -100,11 +103,15 @@ def empty_pool(plan: Plan, data: Data) -> Pool:
 def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
     """Rounds of some trips and a refill, until all starts have ended or ``limit`` rounds are done."""
 
+    def one_trial(lane: Lane, args: tuple[Any, ...]) -> Array:
+        """A lane that has ended stays where it is: evaluated again at x, it does not change."""
+        return jnp.where(lane.status == RUNNING, next_trial(plan.solver, plan.problem, lane, args), lane.state.x)
+
     def one_trip(lanes: Lane, shared: tuple[Any, ...], rows: tuple[Any, ...]) -> Lane:
         args = tuple(s if axis is None else r for s, r, axis in zip(shared, rows, plan.axes, strict=True))
 
-        trials = over_lanes(lambda lane: next_trial(plan.solver, plan.problem, lane))(lanes)
         axes = tuple(axis if axis is None else -1 for axis in plan.axes)
+        trials = over_lanes(one_trial, -1, axes)(lanes, args)
         evaluations = plan.problem.evaluate_lanes(trials, args, axes, plan.solver.needs)
         judge = over_lanes(lambda lane, x, evaluation: advance(plan.solver, lane, x, evaluation, data.rules))
         return judge(lanes, trials, evaluations)

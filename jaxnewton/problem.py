@@ -25,8 +25,8 @@ class Problem(Protocol):
         each = jax.vmap(lambda x, *args: self.evaluate(x, args, needs), in_axes=(-1, *axes), out_axes=-1)
         return each(x, *args)
 
-    def move(self, x: Array, step: Array) -> Array:
-        """The point that ``step`` leads to from ``x``: x + step, or a retraction."""
+    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
+        """The point that ``step`` leads to from ``x``: x + step, a retraction, or a projection of it."""
         ...
 
     def size(self, x: Array) -> int:
@@ -48,6 +48,8 @@ class Objective(Problem):
         return _differentiate(lambda x: self._scalar(x, *args), x, needs)
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        if needs is Needs.PRODUCT:  # a function of one lane's vector
+            return super().evaluate_lanes(x, args, axes, needs)
         return _differentiate(lambda x: jax.vmap(self._scalar, (-1, *axes))(x, *args), x, needs)
 
     def _scalar(self, x: Array, *args: Any) -> Array:
@@ -61,17 +63,81 @@ class Objective(Problem):
             raise TypeError(f"fun must return a real floating scalar; it returned dtype {dtype}")
         return jnp.asarray(value, x.dtype)
 
-    def move(self, x: Array, step: Array) -> Array:
+    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
+        del args
         return x + step
 
     def size(self, x: Array) -> int:
         return x.shape[0]
 
 
-def _differentiate(f: Callable[[Array], Array], x: Array, needs: Needs) -> Evaluation:
+@dataclasses.dataclass(frozen=True)
+class Bounded(Objective):
+    """An ``Objective`` over a box. The first of ``args`` are its ``Bounds``, each (n,).
+
+    Steps are clipped to the box, and ``g`` is projected: where a bound holds x against -g, it is x - bound, which is 0.
+    The derivatives of that are the ones of the bounded solution.
+    """
+
+    def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
+        bounds, *others = args
+        at = _differentiate(lambda x: self._scalar(x, *others), x, needs, lambda g, x: _project(g, x, *bounds))
+        return at._replace(H=at.H.T) if needs is Needs.HESSIAN else at  # not symmetric: g has its rows
+
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        return Problem.evaluate_lanes(self, x, args, axes, needs)
+
+    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
+        return jnp.clip(x + step, *args[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class System(Problem):
+    """Equations ``fun(x, *args) -> residual``, both flat (n,): f = r'r / 2, and r and its Jacobian for g and H."""
+
+    fun: Callable[..., Array]
+
+    def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
+        return _residual_and_jacobian(lambda x: self.fun(x, *args), x, needs)
+
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        return _residual_and_jacobian(lambda x: jax.vmap(self.fun, (-1, *axes), -1)(x, *args), x, needs)
+
+    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
+        del args
+        return x + step
+
+    def size(self, x: Array) -> int:
+        return x.shape[0]
+
+
+def _residual_and_jacobian(fun: Callable[[Array], Array], x: Array, needs: Needs) -> Evaluation:
+    if needs is Needs.GRADIENT:
+        r = fun(x)
+        return Evaluation(0.5 * jnp.sum(r * r, axis=0), r, None)
+    r, derivative = jax.linearize(fun, x)
+    J = jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape)), out_axes=1)(_basis(x))
+    return Evaluation(0.5 * jnp.sum(r * r, axis=0), r, J)
+
+
+def _basis(x: Array) -> Array:
+    """The unit vectors (n, n), with an axis more where x has lanes."""
+    n = x.shape[0]
+    return jnp.eye(n, dtype=x.dtype).reshape(n, *x.shape[:1], *(1 for _ in x.shape[1:]))
+
+
+def _project(g: Array, x: Array, lower: Array, upper: Array) -> Array:
+    held_up = jnp.where((x >= upper) & (g < 0), x - upper, g)
+    return jnp.where((x <= lower) & (g > 0), x - lower, held_up)
+
+
+def _differentiate(
+    f: Callable[[Array], Array], x: Array, needs: Needs, project: Callable[[Array, Array], Array] = lambda g, x: g
+) -> Evaluation:
     """f (), g (n,) and H of x (n,); or of all lanes at once, with x (n, lanes), as derivatives of the sum over lanes.
 
     The derivatives of a sum, unlike those of each lane under ``vmap``, keep the lane axis last: 2 to 4 times faster.
+    ``project(g, x)`` is taken for the gradient in all that follows.
     """
 
     def value_and_gradient(x: Array) -> tuple[Array, Array]:
@@ -80,13 +146,17 @@ def _differentiate(f: Callable[[Array], Array], x: Array, needs: Needs) -> Evalu
             return jnp.sum(each), each
 
         g, each = jax.grad(total, has_aux=True)(x)
-        return each, g
+        return each, project(g, x)
 
     if needs is Needs.GRADIENT:
         return Evaluation(*value_and_gradient(x), None)
     (each, g), derivative = jax.linearize(value_and_gradient, x)
+    if needs is Needs.PRODUCT:
+        return Evaluation(each, g, jax.tree_util.Partial(_second, derivative))
     if needs is Needs.CURVATURE:
         return Evaluation(each, g, jnp.sum(g * derivative(g)[1], axis=0))
-    n = x.shape[0]
-    basis = jnp.eye(n, dtype=x.dtype).reshape(n, *x.shape[:1], *(1 for _ in x.shape[1:]))
-    return Evaluation(each, g, jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape))[1])(basis))
+    return Evaluation(each, g, jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape))[1])(_basis(x)))
+
+
+def _second(derivative: Callable[[Array], tuple[Array, Array]], v: Array) -> Array:
+    return derivative(v)[1]

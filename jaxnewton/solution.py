@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.types import Array, Status, is_traced, message, succeeded
+from jaxnewton.types import Array, History, Status, is_traced, message, succeeded
 
 
 class _Shared:
@@ -27,7 +27,7 @@ class _Shared:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["x", "fun", "grad", "status", "nit", "nfev", "njev", "nhev", "curvature"],
+    data_fields=["x", "fun", "grad", "status", "nit", "nfev", "njev", "nhev", "curvature", "history"],
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Solution(_Shared):
     njev: Array  # () int32: of the gradient
     nhev: Array  # () int32: of the Hessian
     curvature: Array  # () smallest eigenvalue of the Hessian at x where the solver knows it, else nan
+    history: History | None = None  # of every trip, where it was asked for
 
     @property
     def message(self) -> str:
@@ -91,7 +92,7 @@ class Solutions(_Shared):
         """
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} solutions")
-        names = [field.name for field in dataclasses.fields(Solution)]
+        names = [field.name for field in dataclasses.fields(Solution) if field.name != "history"]
         return Solution(**{name: jax.tree.map(lambda leaf: leaf[row], getattr(self, name)) for name in names})
 
     @property
@@ -134,7 +135,7 @@ class Solutions(_Shared):
         return found
 
     def summary(self) -> str:
-        """A few lines of text: statuses, trips, the distinct minima that were met most."""
+        """A few lines of text: statuses, trips, the distinct ends that were met most."""
         total = int(np.asarray(self.tally).sum())
         statuses = ", ".join(f"{status.name} {count}" for status, count in self.counts.items())
         nit = np.asarray(self.nit)
@@ -142,7 +143,7 @@ class Solutions(_Shared):
         if len(self):
             lines.append(f"trips: mean {nit.mean():.1f}, largest {nit.max()}; {len(self)} rows kept")
         minima, fun = self._groups(), np.asarray(self.fun)
-        lines.append(f"distinct minima: {len(minima)}")
+        lines.append(f"distinct ends: {len(minima)}")
         lines += [f"  fun {fun[row]: .9g}  hits {hits}" for row, hits in minima[:5]]
         return "\n".join(lines)
 

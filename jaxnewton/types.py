@@ -54,15 +54,23 @@ class Needs(enum.Enum):
 
     GRADIENT = "f, g"
     CURVATURE = "f, g, g'Hg"
+    PRODUCT = "f, g, v -> Hv"
     HESSIAN = "f, g, H"
 
 
 class Evaluation(NamedTuple):
-    """A problem at one point. ``H`` is None, the scalar g'Hg, or the Hessian (n, n), by ``Needs``."""
+    """A problem at one point. ``H`` is None, the scalar g'Hg, the function v -> Hv, or H (n, n), by ``Needs``."""
 
     f: Array  # ()
     g: Array  # (n,)
     H: Any
+
+
+class Bounds(NamedTuple):
+    """lower <= x <= upper, componentwise: numbers, or pytrees of x's structure; -inf and inf where there is none."""
+
+    lower: Any = -jnp.inf
+    upper: Any = jnp.inf
 
 
 class SolverState(Protocol):
@@ -120,6 +128,15 @@ def default_tol(dtype: Any) -> float:
 
 
 DEFAULT_MAX_STEPS = 500
+
+
+class History(NamedTuple):
+    """What every trip came to, for up to ``max_steps`` trips; nan and False from ``nit`` on."""
+
+    fun: Array  # (max_steps,) objective at the last accepted point
+    grad: Array  # (max_steps,) its largest gradient component
+    step: Array  # (max_steps,) Euclidean length of what x has moved; 0 where the trial was rejected
+    accepted: Array  # (max_steps,) bool
 
 
 class Outcome(NamedTuple):

@@ -13,6 +13,8 @@ SOLVERS = {
     "Newton": jn.Newton(),
     "pure Newton": jn.Newton(damped=False),
     "BFGS": jn.BFGS(),
+    "NewtonCG": jn.NewtonCG(),
+    "exact descent": jn.GradientDescent("exact"),
 }
 
 
@@ -47,6 +49,13 @@ def test_the_pool(solver, n):
         )
 
     program = lowered(solve, np.zeros((32, n)), np.zeros((32, n)))
+    assert "stablehlo.while" in program
+    assert "lapack" not in program
+
+
+@pytest.mark.parametrize("n", [1, 12])
+def test_root(n):
+    program = lowered(lambda x0: jn.root_batch(lambda x: x**3 - x - 1, x0, width=8, devices=1), np.zeros((32, n)))
     assert "stablehlo.while" in program
     assert "lapack" not in program
 

@@ -107,7 +107,7 @@ def test_best_distinct_and_summary():
     assert len(found.distinct(tol=10.0)) == 1
     lines = found.summary().splitlines()
     assert lines[0].startswith("200 starts: ")
-    assert "distinct minima: 2" in lines
+    assert "distinct ends: 2" in lines
     assert lines[-1].endswith(f"hits {minima[1][1]}")
     one = found[3]
     assert isinstance(one, jn.Solution)
@@ -122,7 +122,7 @@ def test_best_prefers_success_and_ignores_nan():
     lost = jn.minimize_batch(lambda x: jnp.sum(x**3 - 3 * x), np.array([[np.nan], [-2.0], [np.nan], [-3.0]]))
     assert np.isfinite(lost.best.fun)
     assert lost.distinct() == []
-    assert "distinct minima: 0" in lost.summary()
+    assert "distinct ends: 0" in lost.summary()
 
 
 @pytest.mark.parametrize(("keep", "devices"), [(1, 1), (7, 1), (7, 4), (120, 4), (500, 4)])

@@ -124,7 +124,7 @@ def test_what_fun_returns_is_checked(fun, words, needs):
 
 def test_move_and_size():
     problem = Objective(rosenbrock)
-    np.testing.assert_array_equal(problem.move(np.array([1.0, 2.0]), np.array([0.5, -1.0])), [1.5, 1.0])
+    np.testing.assert_array_equal(problem.move(np.array([1.0, 2.0]), np.array([0.5, -1.0]), ()), [1.5, 1.0])
     assert problem.size(np.ones(7)) == 7
 
 

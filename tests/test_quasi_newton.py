@@ -10,7 +10,7 @@ import scipy.optimize
 from problems import GROUPS, PROBLEMS, any_of, group_starts
 
 import jaxnewton as jn
-from jaxnewton import Status, linesearch
+from jaxnewton import Status
 
 BFGS = {form: jn.BFGS(form) for form in ("inverse", "sherman-morrison", "direct")}
 DENSE = {**BFGS, "DFP": jn.DFP(), "Broyden": jn.Broyden(0.5)}
@@ -212,32 +212,3 @@ def test_wrong_options_are_refused(make, words):
     with pytest.raises(ValueError, match=".*".join(words[:1])) as refusal:
         make()
     assert all(word in str(refusal.value) for word in words)
-
-
-PHIS = {  # phi, with minima along the positive axis, and the first trial
-    "parabola": (lambda a: (a - 3.0) ** 2, 1.0),
-    "first trial far too long": (lambda a: (a - 3.0) ** 2, 1e4),
-    "first trial far too short": (lambda a: (a - 3.0) ** 2, 1e-4),
-    "quartic": (lambda a: a**4 - 8.0 * a, 1.0),
-    "wavy": (lambda a: 0.1 * a**2 - a + 0.3 * jnp.sin(5.0 * a), 1.0),
-    "edge": (lambda a: -jnp.log(2.0 - a) - 3.0 * a, 5.0),  # nan beyond 2
-}
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("curvature", [0.9, 0.1])
-@pytest.mark.parametrize("name", PHIS)
-def test_line_search_ends_at_the_wolfe_conditions(name, curvature, dtype):
-    phi, first = PHIS[name]
-    value = jax.value_and_grad(phi)
-    f, slope = value(jnp.zeros((), dtype))
-    search = linesearch.begin(jnp.asarray(first, dtype), slope)
-    for _ in range(60):
-        alpha = search.alpha
-        f_new, slope_new = value(alpha)
-        done, search = linesearch.judge(search, f, f_new, slope_new, jnp.isfinite(f_new), curvature)
-        if done:
-            break
-    assert done
-    assert f_new <= f + 1e-4 * alpha * slope
-    assert slope_new >= curvature * slope

@@ -13,4 +13,4 @@ def test_python_blocks_run():
     assert len(blocks) >= 3
     done = subprocess.run([sys.executable, "-W", "error", "-c", "\n".join(blocks)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "distinct minima: 2" in done.stdout
+    assert "distinct ends: 2" in done.stdout

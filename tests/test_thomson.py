@@ -56,7 +56,7 @@ def test_derivatives_are_those_of_the_retracted_energy(n, dtype):
     problem = Charges(n, deflate=False)
 
     def pulled_back(step):
-        return jn.thomson.energy(problem.move(x, step).reshape(3, n).T)
+        return jn.thomson.energy(problem.move(x, step, ()).reshape(3, n).T)
 
     zero = jnp.zeros(2 * n, dtype)
     at = problem.evaluate(x, (), Needs.HESSIAN)

@@ -9,8 +9,16 @@ import pytest
 
 import jaxnewton as jn
 
-SOLVERS = (jn.TrustRegion, jn.Newton, lambda: jn.Newton(damped=False), lambda: jn.TrustRegion(initial_radius=3.0))
-IDS = ("TrustRegion", "Newton", "pure Newton", "other radius")
+SOLVERS = (
+    jn.TrustRegion,
+    jn.Newton,
+    lambda: jn.Newton(damped=False),
+    lambda: jn.TrustRegion(initial_radius=3.0),
+    jn.NewtonCG,
+    lambda: jn.GradientDescent("exact"),
+    jn.LBFGS,
+)
+IDS = ("TrustRegion", "Newton", "pure Newton", "other radius", "NewtonCG", "exact descent", "LBFGS")
 
 
 def counting():
@@ -47,7 +55,7 @@ def test_minimize_again_after_others():
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("make", SOLVERS[:2], ids=IDS[:2])
+@pytest.mark.parametrize("make", [*SOLVERS[:2], jn.NewtonCG], ids=[*IDS[:2], "NewtonCG"])
 def test_minimize_batch(make, devices):
     fun, traces = counting()
     rng = np.random.default_rng(0)
@@ -63,6 +71,30 @@ def test_minimize_batch(make, devices):
     assert len(traces) == 1
     solve()
     solve(tol=1e-4, max_steps=50)
+    assert len(traces) == 1
+
+
+def test_root():
+    traces = []
+
+    def fun(x, scale):
+        traces.append(x)
+        return jnp.sinh(x) - scale
+
+    for scale in (1.0, 2.0):
+        assert jn.root(fun, 0.5, (scale,)).success
+    assert len(traces) == 1
+    for seed in range(2):
+        starts = np.random.default_rng(seed).normal(size=24)
+        assert jn.root_batch(fun, starts, (1.0,), devices=1, width=4).success.all()
+    assert len(traces) == 2
+
+
+def test_bounds_are_no_new_program():
+    fun, traces = counting()
+    for upper in (0.1, 0.2):
+        found = jn.minimize(fun, [0.0], (1.0,), solver=jn.GradientDescent(), bounds=jn.Bounds(0.0, upper))
+        np.testing.assert_allclose(found.x, upper)
     assert len(traces) == 1
 
 

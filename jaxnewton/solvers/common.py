@@ -21,6 +21,11 @@ def rounding(state: SolverState) -> Array:
     return 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g)) * jnp.max(jnp.abs(state.x)))
 
 
+def immobile(x: Array, step: Array) -> Array:
+    """Whether x + step is x: where steps are not searched for, all that shows the end of what can be represented."""
+    return jnp.max(jnp.abs(step)) <= jnp.finfo(step.dtype).eps * jnp.max(jnp.abs(x))
+
+
 class Verdict(NamedTuple):
     """What a trial has shown."""
 

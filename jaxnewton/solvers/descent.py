@@ -1,4 +1,4 @@
-"""What the quasi-Newton methods share: a direction from remembered curvature, and a line search, one trial a trip."""
+"""What the methods along a descent direction share: memory, direction, and a line search, one trial a trip."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton import linesearch
-from jaxnewton.linesearch import Search
-from jaxnewton.solvers.common import finite, keep, rounding, running
+from jaxnewton.linesearch import Phi, Rule, Unguarded, Wolfe
+from jaxnewton.solvers.common import finite, immobile, keep, rounding, running
 from jaxnewton.types import Array, Evaluation, Move, Needs, Status
 
 
@@ -22,11 +21,11 @@ class State(NamedTuple):
     g: Array  # (n,)
     memory: Any  # what the method has learnt of the curvature
     p: Array  # (n,) search direction
-    search: Search
+    search: Any  # of the rule
     learnt: Array  # () bool: memory holds a pair s, y, and so has the function's scale
     step: Array  # (n,) alpha p
     predicted: Array  # () decrease of the model along step
-    full: Array  # () bool: the search's first trial, or one that follows where that promised but rounding
+    full: Array  # () bool: the search's first trial, or one after it that promised but rounding; see immobile
     curvature: Array  # () nan: not known
     if_stationary: Array  # () int32: CONVERGED
     status: Array  # () int32
@@ -50,15 +49,20 @@ class Descent(abc.ABC):
     def _direction(self, memory: Any, learnt: Array, g: Array) -> Array:
         """The step to the model's minimiser; -g where nothing is learnt."""
 
-    def _slope_left(self) -> float:
-        """c2 of the line search."""
-        return 0.9
+    def _rule(self) -> Rule:
+        """The line search."""
+        return Wolfe(0.9)
+
+    def _first_length(self, state: State, memory: Any, trial: Evaluation, p: Array, scaled: Array) -> Array:
+        """The first trial along p; ``scaled``: p has the function's scale. Without one, x moves by 1 at most."""
+        del state, memory, trial
+        return jnp.where(scaled, 1.0, 1.0 / jnp.maximum(jnp.sqrt(jnp.sum(p * p)), 1.0))
 
     def init(self, x0: Array, size: int | None = None) -> State:
         n = x0.shape[0] if size is None else size
         zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
         zeros, nan, no = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype), jnp.zeros((), bool)
-        search = linesearch.begin(zero, zero)
+        search = self._rule().begin(zero, zero)
         ended = jnp.full((), Status.CONVERGED, jnp.int32)
         memory = self._blank(n, x0.dtype)
         return State(x0, inf, zeros, memory, zeros, search, no, zeros, zero, no, nan, ended, running())
@@ -70,7 +74,7 @@ class Descent(abc.ABC):
         f, g = evaluation.f, evaluation.g
         first = jnp.isinf(state.f)
         ok = finite(evaluation, jnp.zeros_like(f))
-        met, search = linesearch.judge(state.search, state.f, f, jnp.sum(g * state.p), ok, self._slope_left())
+        met, search = self._rule().judge(state.search, Phi(state.f, f, jnp.sum(g * state.p), ok))
         accept = ok & (first | met)
 
         memory, learnt = self._remember(state, g - state.g, accept & ~first)
@@ -79,19 +83,21 @@ class Descent(abc.ABC):
         uphill = ~(slope < 0)  # lost to rounding: start anew
         p = jnp.where(uphill, -g, p)
         slope = jnp.where(uphill, -jnp.sum(g * g), slope)
-        # Without a scale, the first trial moves x by 1 at most; with one it is the quasi-Newton step itself.
-        length = jnp.sqrt(jnp.sum(p * p))
-        alpha = jnp.where(learnt & ~uphill, 1.0, 1.0 / jnp.maximum(length, 1.0))
-        fresh = (x, f, g, p, linesearch.begin(alpha, slope))
+        alpha = self._first_length(state, memory, evaluation, p, learnt & ~uphill)
+        fresh = (x, f, g, p, self._rule().begin(alpha, slope))
         x, f, g, p, search = keep(accept, fresh, (state.x, state.f, state.g, state.p, search))
+        step, status = search.alpha * p, state.status
+        full = accept | (search.alpha == 0) | (state.full & (state.predicted <= rounding(state)))
+        if isinstance(self._rule(), Unguarded):
+            full, status = immobile(x, step), jnp.where(ok | first, status, Status.DIVERGED).astype(jnp.int32)
         return State(
             x=x, f=f, g=g, memory=memory, p=p, search=search, learnt=learnt,
-            step=search.alpha * p,
+            step=step,
             predicted=jnp.abs(0.5 * search.alpha * search.slope),
-            full=accept | (state.full & (state.predicted <= rounding(state))),
+            full=full,
             curvature=state.curvature,
             if_stationary=state.if_stationary,
-            status=state.status,
+            status=status,
         )  # fmt: skip
 
     def _remember(self, state: State, y: Array, accept: Array) -> tuple[Any, Array]:

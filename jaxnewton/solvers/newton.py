@@ -12,7 +12,8 @@ from jaxnewton.solvers.common import finite, judge, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
-RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-4  # of the damping, which is relative to the norm of H
+RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-14  # of the damping, which is relative to the norm of H
+FIRST = 1e-3  # most that damping begins with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +44,12 @@ class Newton(SecondOrder):
 
         damping = jnp.where(accept & (rho > 0.75), RELAX * state.control, state.control)
         damping = jnp.where(damping < SMALLEST, 0.0, damping)
-        raised = TIGHTEN * jnp.maximum(state.control, SMALLEST)
+        steepest, longest = jnp.max(jnp.abs(state.g)), jnp.max(jnp.abs(state.step))
+        felt = steepest / (jnp.where(longest > 0, longest, 1.0) * (state.norm + steepest))  # shortens s by a factor
+        raised = jnp.maximum(TIGHTEN * state.control, jnp.clip(felt, SMALLEST, FIRST))
         damping = jnp.where(kept & (~accept | (rho >= 0.25)), damping, raised)
         # Near a minimum nothing is left to guard; and only undamped, H tells what x is.
-        arriving = jnp.max(jnp.abs(evaluation.g)) <= 0.1 * jnp.max(jnp.abs(state.g))
+        arriving = jnp.max(jnp.abs(evaluation.g)) <= 0.1 * steepest
         damping = jnp.where(first | (accept & arriving), 0.0, damping)
 
         zero = resolution(norm, g.shape[0])

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxnewton import linalg
+from jaxnewton.linesearch import Rule, Wolfe
 from jaxnewton.solvers.descent import Descent
 from jaxnewton.types import Array
 
@@ -81,8 +82,8 @@ class DFP(_Dense):
     It corrects a bad D slowly (section 6.3), so its line search is a nearly exact one.
     """
 
-    def _slope_left(self) -> float:
-        return 0.1
+    def _rule(self) -> Rule:
+        return Wolfe(0.1)
 
     def _pair(self, M: Array, s: Array, y: Array) -> Array:
         return _bfgs_direct(M, y, s)  # the dual of BFGS: s and y, B and its inverse, change places

@@ -42,8 +42,9 @@ class Charges(Problem):
     def size(self, x: Array) -> int:
         return 2 * self.n
 
-    def move(self, x: Array, step: Array) -> Array:
+    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
         """Retraction by projection: second order, so that the Riemannian Hessian is that of the pulled-back energy."""
+        del args
         p = x.reshape(3, self.n)
         a, b = _frame(p)
         s = step.reshape(2, self.n)

@@ -70,7 +70,7 @@ def solve(
         InterruptedError: Ctrl-C came before any start had ended; later, what was found is returned.
     """
     check_n(n)
-    solver = checks.solver(solver, TrustRegion())
+    chosen_solver = TrustRegion() if solver is None else checks.solver(solver)
     chosen = checks.devices(devices)
     with jax.enable_x64(True):
         made = _starts(starts, n, jax.random.key(0) if key is None else key, kind)
@@ -78,7 +78,7 @@ def solve(
         width = checks.positive("width", width)
         with bar(made.count) if progress else contextlib.nullcontext() as watch:
             report = solve_pool(
-                Charges(n), solver, made, (), (), rules, width=width, keep=None, devices=chosen, watch=watch
+                Charges(n), chosen_solver, made, (), (), rules, width=width, keep=None, devices=chosen, watch=watch
             )
         return _certify(n, report)
 
@@ -139,7 +139,7 @@ def _polish(n: int, x: Array) -> tuple[Array, Array, Array, Array]:
     problem = Charges(n)
     for _ in range(POLISH_STEPS):
         at = problem.evaluate(x, (), Needs.HESSIAN)
-        moved = problem.move(x, -jnp.linalg.solve(at.H, at.g))
+        moved = problem.move(x, -jnp.linalg.solve(at.H, at.g), ())
         closer = jnp.linalg.norm(problem.evaluate(moved, (), Needs.GRADIENT).g) < jnp.linalg.norm(at.g)
         x = jnp.where(closer, moved, x)
     at = Charges(n, deflate=False).evaluate(x, (), Needs.HESSIAN)

@@ -1,0 +1,92 @@
+"""Are the derivatives JAX takes of a function the function's own? For those who write ``custom_jvp`` rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnewton import checks
+from jaxnewton.flat import Flattened, flatten
+from jaxnewton.problem import Objective
+from jaxnewton.types import Array, Needs
+
+SAFETY = 100.0  # times the error that central differences are expected to have
+
+
+class DerivativeCheck(NamedTuple):
+    """What ``check_derivatives`` found. Errors are the largest differences from central differences."""
+
+    ok: bool  # both errors are within what differences of this dtype can tell
+    gradient: Array  # (n,) by JAX
+    hessian: Array  # (n, n) by JAX
+    gradient_differences: Array  # (n,) central differences of fun
+    hessian_differences: Array  # (n, n) central differences of the gradient by JAX
+    gradient_error: float
+    hessian_error: float
+    gradient_allowed: float
+    hessian_allowed: float
+
+    def __str__(self) -> str:
+        lines = []
+        for name in ("gradient", "hessian"):
+            error, allowed = getattr(self, f"{name}_error"), getattr(self, f"{name}_allowed")
+            mine, theirs = np.asarray(getattr(self, name)), np.asarray(getattr(self, f"{name}_differences"))
+            worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(mine - theirs), nan=np.inf)), mine.shape)
+            at = ", ".join(map(str, map(int, worst)))
+            word = "ok" if error <= allowed else "WRONG"
+            lines.append(
+                f"{name} {word}: largest difference {error:.3g} (allowed {allowed:.3g}), at [{at}]: "
+                f"JAX {mine[worst]:.9g}, differences {theirs[worst]:.9g}"
+            )
+        return "\n".join(lines)
+
+
+def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] = ()) -> DerivativeCheck:
+    """Compare the gradient and Hessian of ``fun(x, *args)`` by JAX with central differences.
+
+    The gradient is compared with differences of ``fun``, the Hessian with differences of the gradient, with the step
+    eps^(1/3) max(1, |x_i|) (Nocedal & Wright 2006, section 8.1). Meant for x where fun and its first three derivatives
+    are of moderate size; not under ``jit``.
+
+    Args:
+        fun: scalar function, as for ``minimize``.
+        x: a point: any pytree of floating arrays.
+        args: further arguments of ``fun``.
+
+    Returns:
+        A DerivativeCheck; ``print`` it, or ``assert`` its ``ok``.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above; the message names it.
+    """
+    checks.function("fun", fun)
+    flat, structure = flatten("x", x, batch=False)
+    args = checks.arguments(args)
+    problem = Objective(Flattened(fun, structure))
+    eps = float(jnp.finfo(flat.dtype).eps)
+    h = eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(flat))
+    steps = jnp.diag(h)
+
+    @jax.jit
+    def along(signed: Array) -> tuple[Array, Array]:
+        at = jax.vmap(lambda step: problem.evaluate(flat + step, args, Needs.GRADIENT))(signed)
+        return at.f, at.g
+
+    here = jax.jit(lambda x: problem.evaluate(x, args, Needs.HESSIAN))(flat)
+    (f_up, g_up), (f_down, g_down) = along(steps), along(-steps)
+    width = (flat + h) - (flat - h)  # as it came out in this dtype
+    differences = (f_up - f_down) / width, (g_up - g_down) / width[:, None]
+
+    def compare(mine: Array, theirs: Array, values: tuple[Array, ...]) -> tuple[float, float]:
+        size = max(float(jnp.max(jnp.abs(value))) for value in (mine, *values))
+        error = float(jnp.max(jnp.abs(mine - theirs)))
+        return (error if np.isfinite(error) else np.inf), SAFETY * eps ** (2 / 3) * max(size, eps)
+
+    errors = compare(here.g, differences[0], (f_up, f_down)), compare(here.H, differences[1], (g_up, g_down))
+    ok = all(error <= allowed for error, allowed in errors)
+    (g_error, g_allowed), (H_error, H_allowed) = errors
+    return DerivativeCheck(ok, here.g, here.H, *differences, g_error, H_error, g_allowed, H_allowed)

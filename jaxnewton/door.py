@@ -1,0 +1,108 @@
+"""What every verb does with what came in and what goes out: checks, defaults, flat vectors, one start or many."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnewton import checks, implicit
+from jaxnewton.driver import solve_pool
+from jaxnewton.flat import Structure, flatten, vector_structure
+from jaxnewton.problem import Problem
+from jaxnewton.progress import bar
+from jaxnewton.solution import Solution, Solutions
+from jaxnewton.starts import Rows, Starts
+from jaxnewton.types import Array, History, Needs, Outcome, Rules, Solver
+
+Posed = tuple[Problem, tuple[Any, ...]]
+
+
+class Task(NamedTuple):
+    """What a verb makes of its own arguments."""
+
+    pose: Callable[[Structure, tuple[Any, ...]], Posed]  # the problem, and its arguments: the verb's before the user's
+    solver: Callable[[int], Solver]  # for so many unknowns
+    hessians: bool  # whether H of an evaluation is a Hessian
+
+
+def solve_one(task: Task, x0: Any, args: Any, *, tol: Any, max_steps: Any, history: Any = False) -> Solution:
+    """One start."""
+    flat, structure = flatten("x0", x0, batch=False)
+    args = checks.arguments(args)
+    rules = checks.rules(tol, max_steps, flat.dtype)
+    solver = task.solver(flat.shape[0])
+    problem, args = task.pose(structure, args)
+    recorded = int(rules.max_steps) if checks.flag("history", history) else 0
+    outcome, trips = _solve(problem, solver, recorded, flat, args, rules)
+    return Solution(**_fields(outcome, structure, task, solver), history=trips)
+
+
+def solve_many(
+    task: Task,
+    x0s: Any,
+    args: Any,
+    *,
+    args_axes: Any,
+    tol: Any,
+    max_steps: Any,
+    width: Any,
+    keep: Any,
+    devices: Any,
+    progress: Any,
+) -> Solutions:
+    """Many starts, in the pool."""
+    starts, structure, n, dtype = _starts(x0s)
+    args = checks.arguments(args)
+    axes = checks.axes(args, args_axes, starts.count)
+    rules = checks.rules(tol, max_steps, dtype)
+    chosen = checks.devices(devices)
+    width, keep = checks.positive("width", width), checks.positive("keep", keep)
+    solver = task.solver(n)
+    problem, all_args = task.pose(structure, args)
+    axes = (None,) * (len(all_args) - len(args)) + axes
+    with bar(starts.count) if checks.flag("progress", progress) else contextlib.nullcontext() as watch:
+        report = solve_pool(
+            problem, solver, starts, all_args, axes, rules, width=width, keep=keep, devices=chosen, watch=watch
+        )
+    if report.finished is not None and report.finished < starts.count:
+        warnings.warn(f"interrupted: {report.finished} of {starts.count} starts had ended", stacklevel=3)
+    fields = _fields(report.kept.outcome, structure, task, solver)
+    return Solutions(**fields, start=report.kept.start, tally=report.tally)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _solve(
+    problem: Problem, solver: Solver, recorded: int, x0: Array, args: tuple[Any, ...], rules: Rules
+) -> tuple[Outcome, History | None]:
+    return implicit.solve(problem, solver, recorded, x0, args, rules)
+
+
+def _starts(x0s: Any) -> tuple[Starts, Structure, int, Any]:
+    """The starts, the structure of one, its number of unknowns, and the dtype they are solved in."""
+    if hasattr(x0s, "make"):
+        one = jax.eval_shape(x0s.make, jax.ShapeDtypeStruct((), jnp.int32))
+        return x0s, vector_structure(one.shape[0], one.dtype), one.shape[0], one.dtype
+    flat, structure = flatten("x0s", x0s, batch=True)
+    return Rows(flat, flat.shape[0]), structure, flat.shape[1], flat.dtype
+
+
+def _fields(outcome: Outcome, structure: Structure, task: Task, solver: Solver) -> dict[str, Any]:
+    """The fields that Solution and Solutions share."""
+    none = jnp.zeros_like(outcome.nit)
+    return {
+        "x": structure.restore(outcome.x),
+        "fun": outcome.fun,
+        "grad": structure.restore(outcome.grad),
+        "status": outcome.status,
+        "nit": outcome.nit,
+        "nfev": outcome.nit,
+        "njev": outcome.nit,
+        "nhev": outcome.nit if task.hessians and solver.needs is Needs.HESSIAN else none,
+        "curvature": outcome.curvature,
+    }

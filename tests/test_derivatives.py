@@ -1,0 +1,71 @@
+"""check_derivatives: right rules pass, wrong ones are found and located."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnewton as jn
+
+
+def polynomial(x):
+    a, b = x
+    return a**3 * b**2 - 3 * a * b**3 - a * b + 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("x", "hessian"), [((0, 2), [[0, -37], [-37, 0]]), ((1, 1), [[6, -4], [-4, -16]])], ids=["0,2", "1,1"]
+)
+def test_a_polynomial(x, hessian, dtype):
+    found = jn.check_derivatives(polynomial, np.array(x, dtype))
+    assert found.ok
+    np.testing.assert_allclose(found.hessian, hessian, rtol=1e-5)
+    np.testing.assert_allclose(found.hessian_differences, hessian, atol=1e-7 if dtype == "float64" else 1e-2)
+    assert str(found).count("ok") == 2
+
+
+def test_the_inverse_hessian_of_the_example():
+    found = jn.check_derivatives(polynomial, np.array([1.0, 1.0]))
+    printed = [[0.14285714, -0.03571429], [-0.03571429, -0.05357143]]
+    np.testing.assert_allclose(np.linalg.inv(found.hessian), printed, atol=5e-9)
+
+
+def with_rule(slope, bend):
+    """sum(x^2) whose derivative rule has the gradient slope * x, and that one a derivative of bend."""
+
+    @jax.custom_jvp
+    def gradient(x):
+        return slope * x
+
+    gradient.defjvp(lambda primals, tangents: (gradient(*primals), bend * tangents[0]))
+
+    @jax.custom_jvp
+    def fun(x):
+        return jnp.sum(x**2)
+
+    fun.defjvp(lambda primals, tangents: (fun(*primals), jnp.sum(gradient(*primals) * tangents[0])))
+    return fun
+
+
+@pytest.mark.parametrize(("slope", "bend", "wrong"), [(2.0, 2.0, ""), (1.9, 1.9, "gradient"), (2.0, 2.1, "hessian")])
+def test_custom_rules(slope, bend, wrong):
+    found = jn.check_derivatives(with_rule(slope, bend), np.array([0.5, -2.0, 1.0]))
+    assert found.ok == (not wrong)
+    assert f"{wrong} WRONG" in str(found) or not wrong
+    if wrong == "gradient":
+        assert "at [1]: JAX -3.8, differences -4" in str(found)
+
+
+def test_pytrees_and_args():
+    found = jn.check_derivatives(lambda x, c: jnp.sum(c * x["a"] ** 4) + x["b"], {"a": np.ones(2), "b": 1.0}, (3.0,))
+    assert found.ok
+    assert found.hessian.shape == (3, 3)
+
+
+def test_a_point_without_derivatives_is_not_ok():
+    found = jn.check_derivatives(lambda x: jnp.sum(jnp.sqrt(x)), np.array([0.0, 1.0]))
+    assert not found.ok
+    assert "WRONG" in str(found)
+    with pytest.raises(TypeError, match="x must be floating"):
+        jn.check_derivatives(polynomial, np.array([1, 2]))
