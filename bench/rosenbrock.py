@@ -1,19 +1,21 @@
-"""Starts solved a second on the chained Rosenbrock function: jaxnewton against JAX's other batched minimisers.
+"""Starts solved a second on Rosenbrock functions of n unknowns: jaxnewton against JAX's other batched minimisers.
 
-    python bench/rosenbrock.py [--n 2 4 10] [--starts M] [--one-vmap M] [--peers NAME ...] [--repeats R] [--devices 2]
-        [--json FILE]
+    python bench/rosenbrock.py [--function chained|extended] [--n 2 4 10] [--starts M] [--one-vmap M]
+        [--solvers NAME ...] [--peers NAME ...] [--repeats R] [--devices 2] [--json FILE]
 
 One process, float64, the same uniform starts in [-2, 2]^n for everyone. A start counts as solved where the largest
 component of the gradient at the returned x, computed here with ``jax.grad``, is at most 1e-6; the rate is solved
 starts a second. jaxnewton runs at its default tolerance; every peer runs at the loosest power of ten with which as
 many of its ends pass that check as with any tighter one, and at the batch size and on the devices (one, or all of
 them with the loop inside ``shard_map``) that suit it best. Warm runs are interleaved, so that the ratios, taken within
-a repeat, hold on a machine whose speed drifts. Needs ``optimistix``.
+a repeat, hold on a machine whose speed drifts. Chained: 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2 over all i; extended
+(More, Garbow & Hillstrom 1981, problem 21): over even i only. Needs ``optimistix`` and ``jaxopt``.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -28,6 +30,7 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 import jax.scipy.optimize
+import jaxopt
 import lineax as lx
 import numpy as np
 import optimistix as optx
@@ -37,6 +40,7 @@ import jaxnewton as jn
 
 Array = jax.Array
 
+NORMAL = lx.Normal(lx.Cholesky())
 CHECK = 1e-6  # largest gradient component of a solved start
 TOLERANCES = [10.0**-k for k in range(3, 11)]  # what a peer may be given, loosest first
 NEARLY_ALL = 0.999  # of what passes at the peer's best tolerance
@@ -44,46 +48,58 @@ BATCHES = (250, 1000, 4000, 16000)  # tried for a peer in this order, until the 
 FALLEN_OFF = 0.75  # of the best rate so far
 TUNING_SECONDS, PEER_SECONDS = 0.25, 0.6  # aimed at for one run of a peer while its batch is chosen, and when timed
 STARTS = {2: 200_000, 4: 100_000, 10: 10_000}  # for jaxnewton; a peer takes the first so many of them
-VERSIONS = ("jax", "jaxlib", "optimistix", "lineax", "equinox", "numpy")
+VERSIONS = ("jax", "jaxlib", "optimistix", "lineax", "equinox", "jaxopt", "numpy")
 
 
-def rosenbrock(x: Array) -> Array:
-    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+class Function(NamedTuple):
+    """f = r'r."""
+
+    fun: Callable[[Array], Array]
+    residual: Callable[[Array], Array]
 
 
-def residual(x: Array) -> Array:
-    return jnp.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]])
+def pairs(low: Callable[[Array], Array], high: Callable[[Array], Array]) -> Function:
+    return Function(
+        lambda x: jnp.sum(100 * (high(x) - low(x) ** 2) ** 2 + (1 - low(x)) ** 2),
+        lambda x: jnp.concatenate([10 * (high(x) - low(x) ** 2), 1 - low(x)]),
+    )
 
 
-@jax.jit
-def passes(x: Array) -> Array:
+FUNCTIONS = {
+    "chained": pairs(lambda x: x[:-1], lambda x: x[1:]),
+    "extended": pairs(lambda x: x[::2], lambda x: x[1::2]),
+}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def passes(function: Function, x: Array) -> Array:
     """Which rows are stationary points."""
-    return jnp.max(jnp.abs(jax.vmap(jax.grad(rosenbrock))(x)), axis=1) <= CHECK
+    return jnp.max(jnp.abs(jax.vmap(jax.grad(function.fun))(x)), axis=1) <= CHECK
 
 
-def count_solved(ends: Sequence[Array]) -> int:
-    return sum(int(np.sum(passes(np.asarray(x)))) for x in ends)
+def count_solved(function: Function, ends: Sequence[Array]) -> int:
+    return sum(int(np.sum(passes(function, np.asarray(x)))) for x in ends)
 
 
 # The peers: one start each, vmapped below.
 
 
-def optimistix_bfgs(x: Array, tol: Array) -> Array:
-    solver = optx.BFGS(rtol=tol, atol=tol)
-    return optx.minimise(lambda y, _: rosenbrock(y), solver, x, throw=False, max_steps=1000).value
+def optimistix_minimise(solver: Any, function: Function, x: Array, tol: Array) -> Array:
+    chosen = solver(rtol=tol, atol=tol)
+    return optx.minimise(lambda y, _: function.fun(y), chosen, x, throw=False, max_steps=1000).value
 
 
-def optimistix_lm(x: Array, tol: Array, linear_solver: Any = None) -> Array:
-    solver = optx.LevenbergMarquardt(rtol=tol, atol=tol, linear_solver=linear_solver or lx.QR())
-    return optx.least_squares(lambda y, _: residual(y), solver, x, throw=False, max_steps=1000).value
+def optimistix_lm(linear_solver: Any, function: Function, x: Array, tol: Array) -> Array:
+    solver = optx.LevenbergMarquardt(rtol=tol, atol=tol, linear_solver=linear_solver)
+    return optx.least_squares(lambda y, _: function.residual(y), solver, x, throw=False, max_steps=1000).value
 
 
-def optimistix_lm_normal(x: Array, tol: Array) -> Array:
-    return optimistix_lm(x, tol, lx.Normal(lx.Cholesky()))
+def jax_bfgs(function: Function, x: Array, tol: Array) -> Array:
+    return jax.scipy.optimize.minimize(function.fun, x, method="BFGS", options={"gtol": tol}).x
 
 
-def jax_bfgs(x: Array, tol: Array) -> Array:
-    return jax.scipy.optimize.minimize(rosenbrock, x, method="BFGS", options={"gtol": tol}).x
+def jaxopt_lbfgs(function: Function, x: Array, tol: Array) -> Array:
+    return jaxopt.LBFGS(function.fun, maxiter=1000, tol=tol).run(x).params
 
 
 class Peer(NamedTuple):
@@ -95,23 +111,33 @@ class Peer(NamedTuple):
     """
 
     name: str
-    solve: Callable[[Array, Array], Array]
+    solve: Callable[[Function, Array, Array], Array]
     batches: tuple[int, ...] = BATCHES
     lapack: bool = False
 
 
 PEERS = (
-    Peer("optimistix BFGS", optimistix_bfgs),
-    Peer("optimistix LM (QR)", optimistix_lm, (64, 250), lapack=True),
-    Peer("optimistix LM (normal equations)", optimistix_lm_normal, (64, 250), lapack=True),
+    Peer("optimistix BFGS", functools.partial(optimistix_minimise, optx.BFGS)),
+    Peer("optimistix LBFGS", functools.partial(optimistix_minimise, optx.LBFGS)),
+    Peer("optimistix LM (QR)", functools.partial(optimistix_lm, lx.QR()), (64, 250), lapack=True),
+    Peer("optimistix LM (normal equations)", functools.partial(optimistix_lm, NORMAL), (64, 250), lapack=True),
     Peer("jax.scipy BFGS", jax_bfgs, (250, 1000)),
+    Peer("jaxopt LBFGS", jaxopt_lbfgs, (250, 1000)),
 )
+SOLVERS = {
+    "TrustRegion": jn.TrustRegion(),
+    "Newton": jn.Newton(),
+    "NewtonCG": jn.NewtonCG(),
+    "BFGS": jn.BFGS(),
+    "LBFGS": jn.LBFGS(),
+}
 LARGEST_LAPACK_SPLIT = 250
 
 
 class Program(NamedTuple):
     """A peer compiled for one batch size, on one device or all."""
 
+    function: Function
     peer: Peer
     batch: int
     mesh: Mesh | None  # None: one device
@@ -124,23 +150,24 @@ class Program(NamedTuple):
         return [jax.device_put(starts[i * self.batch : (i + 1) * self.batch], place) for i in range(number)]
 
 
-def compile_peer(peer: Peer, n: int, batch: int, mesh: Mesh | None) -> Program:
-    block = jax.vmap(peer.solve, in_axes=(0, None))
+def compile_peer(function: Function, peer: Peer, n: int, batch: int, mesh: Mesh | None) -> Program:
+    block = jax.vmap(functools.partial(peer.solve, function), in_axes=(0, None))
     if mesh is None:
-        return Program(peer, batch, mesh, jax.jit(block))
+        return Program(function, peer, batch, mesh, jax.jit(block))
     # Traced outside shard_map: lineax refuses to be traced inside (github.com/patrick-kidger/lineax/issues/185).
     traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(block)(jnp.zeros((batch // mesh.size, n)), 1.0))
     split, whole = PartitionSpec("device"), PartitionSpec()
     everywhere = jax.shard_map(
         lambda x, tol: traced(x, tol)[0], mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False
     )
-    return Program(peer, batch, mesh, jax.jit(everywhere))
+    return Program(function, peer, batch, mesh, jax.jit(everywhere))
 
 
 class Contestant(NamedTuple):
     """Something to time. ``run`` returns arrays of ends, one row a start."""
 
     name: str
+    function: Function
     devices: int
     batch: int
     tolerance: str
@@ -158,7 +185,7 @@ def clock(run: Callable[[], Any]) -> tuple[float, Any]:
 
 def choose_tolerance(program: Program, starts: np.ndarray) -> float:
     chunk = program.chunks(starts, 1)[0]
-    shares = [count_solved([program.solve(chunk, tol)]) for tol in TOLERANCES]
+    shares = [count_solved(program.function, [program.solve(chunk, tol)]) for tol in TOLERANCES]
     return next(tol for tol, share in zip(TOLERANCES, shares, strict=True) if share >= NEARLY_ALL * max(shares))
 
 
@@ -178,13 +205,14 @@ def contestant(program: Program, starts: np.ndarray, tol: float, seconds: float)
         return ends
 
     devices = 1 if program.mesh is None else program.mesh.size
-    return Contestant(program.peer.name, devices, program.batch, f"{tol:.0e}", run, first, len(chunks))
+    tolerance = f"{tol:.0e}"
+    return Contestant(program.peer.name, program.function, devices, program.batch, tolerance, run, first, len(chunks))
 
 
 def rate_of(one: Contestant) -> float:
     """Solved starts a second, the better of two runs."""
     seconds, ends = min((clock(one.run) for _ in range(2)), key=lambda timing: timing[0])
-    return count_solved(ends) / seconds
+    return count_solved(one.function, ends) / seconds
 
 
 def usable(peer: Peer, batch: int, count: int, mesh: Mesh | None) -> bool:
@@ -194,17 +222,17 @@ def usable(peer: Peer, batch: int, count: int, mesh: Mesh | None) -> bool:
 
 
 def best_batches(
-    peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None, one_vmap: int
+    function: Function, peer: Peer, n: int, starts: np.ndarray, mesh: Mesh | None, one_vmap: int
 ) -> list[tuple[float, Contestant]]:
     """The peer under one vmap; and on one device and on all, at the batch size where it does best; with the rates."""
-    tol = choose_tolerance(compile_peer(peer, n, min(1000, len(starts)), None), starts)
-    whole = compile_peer(peer, n, min(one_vmap, len(starts)), None)
+    tol = choose_tolerance(compile_peer(function, peer, n, min(1000, len(starts)), None), starts)
+    whole = compile_peer(function, peer, n, min(one_vmap, len(starts)), None)
     as_written = contestant(whole, starts, tol, 0.0)._replace(tuned=False)
     found = [(rate_of(as_written), as_written)]
     for place in [None] if mesh is None else [None, mesh]:
         trials: list[tuple[float, Contestant, Program]] = []
         for batch in filter(lambda batch: usable(peer, batch, len(starts), place), peer.batches):
-            program = compile_peer(peer, n, batch, place)
+            program = compile_peer(function, peer, n, batch, place)
             trial = contestant(program, starts, tol, TUNING_SECONDS)
             trials.append((rate_of(trial), trial, program))
             if trials[-1][0] < FALLEN_OFF * max(rate for rate, *_ in trials):
@@ -215,14 +243,14 @@ def best_batches(
     return found
 
 
-def ours(name: str, solver: Any, starts: np.ndarray, devices: int) -> Contestant:
+def ours(function: Function, name: str, starts: np.ndarray, devices: int) -> Contestant:
     x0s = jnp.asarray(starts)
 
     def run() -> list[Array]:
-        return [jn.minimize_batch(rosenbrock, x0s, solver=solver, devices=devices).x]
+        return [jn.minimize_batch(function.fun, x0s, solver=SOLVERS[name], devices=devices).x]
 
     first, _ = clock(run)
-    return Contestant(name, devices, len(starts), "default", run, first, 1)
+    return Contestant(f"jaxnewton {name}", function, devices, len(starts), "default", run, first, 1)
 
 
 class Row(NamedTuple):
@@ -246,7 +274,7 @@ def measure(contestants: list[Contestant], repeats: int) -> list[list[tuple[floa
     for _ in range(repeats):
         for one, kept in zip(contestants, timings, strict=True):
             seconds, ends = clock(one.run)
-            kept.append((seconds, count_solved(ends), sum(len(x) for x in ends)))
+            kept.append((seconds, count_solved(one.function, ends), sum(len(x) for x in ends)))
     return timings
 
 
@@ -256,14 +284,14 @@ def in_turn(mine: list[Contestant], peers: list[Contestant]) -> list[Contestant]
     return pairs + mine[len(peers) :] + peers[len(mine) :]
 
 
-def bench(n: int, starts: np.ndarray, repeats: int, mesh: Mesh | None, peers: list[Peer], one_vmap: int) -> list[Row]:
-    found = [entry for peer in peers for entry in best_batches(peer, n, starts, mesh, one_vmap)]
+def bench(n: int, starts: np.ndarray, mesh: Mesh | None, peers: list[Peer], options: argparse.Namespace) -> list[Row]:
+    function = FUNCTIONS[options.function]
+    found = [entry for peer in peers for entry in best_batches(function, peer, n, starts, mesh, options.one_vmap)]
     rivals = [peer for _, peer in sorted(found, key=lambda entry: -entry[0])]
     counts = [1] if mesh is None else [mesh.size, 1]
-    solvers = (("jaxnewton TrustRegion", jn.TrustRegion()), ("jaxnewton Newton", jn.Newton()))
-    mine = [ours(name, solver, starts, count) for count in counts for name, solver in solvers]
+    mine = [ours(function, name, starts, count) for count in counts for name in options.solvers]
     turns = in_turn(mine, rivals)
-    timings = dict(zip(turns, measure(turns, repeats), strict=True))
+    timings = dict(zip(turns, measure(turns, options.repeats), strict=True))
     rates = {one: [solved / seconds for seconds, solved, _ in timing] for one, timing in timings.items()}
     rivals.sort(key=lambda peer: -statistics.median(rates[peer]))
     best = [rates[next(peer for peer in rivals if peer.tuned is tuned)] for tuned in (False, True)]
@@ -307,9 +335,11 @@ def line(row: Row) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--function", choices=FUNCTIONS, default="chained")
     parser.add_argument("--n", type=int, nargs="+", default=[2, 4, 10], help="numbers of unknowns")
     parser.add_argument("--starts", type=int, help="starts for jaxnewton; default: by n")
     parser.add_argument("--one-vmap", type=int, default=10_000, help="most starts under a peer's single vmap")
+    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=["TrustRegion", "Newton"])
     parser.add_argument("--peers", nargs="+", default=[peer.name for peer in PEERS], help="names; default: all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--devices", type=int, default=2, help="CPU devices to ask JAX for")
@@ -337,7 +367,7 @@ def main() -> None:
         if count < BATCHES[0]:
             raise SystemExit(f"--starts must be at least {BATCHES[0]}, not {count}")
         starts = np.random.default_rng(n).uniform(-2, 2, (count, n))
-        new = bench(n, starts, options.repeats, mesh, peers, options.one_vmap)
+        new = bench(n, starts, mesh, peers, options)
         print("\n".join(map(line, new)), flush=True)
         rows += new
     print(f"\n{time.perf_counter() - began:.0f} s in all")

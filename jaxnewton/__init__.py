@@ -1,6 +1,6 @@
 """Second-order methods for one starting point or a million, in JAX."""
 
-from jaxnewton import starts, thomson
+from jaxnewton import linesearch, plotting, starts, thomson
 from jaxnewton.api import minimize, minimize_batch, root, root_batch
 from jaxnewton.derivatives import check_derivatives
 from jaxnewton.solution import Solution, Solutions
@@ -32,8 +32,10 @@ __all__ = [
     "Status",
     "TrustRegion",
     "check_derivatives",
+    "linesearch",
     "minimize",
     "minimize_batch",
+    "plotting",
     "root",
     "root_batch",
     "starts",

@@ -10,7 +10,7 @@ import pytest
 from problems import rosenbrock
 
 import jaxnewton as jn
-from jaxnewton import Status, api
+from jaxnewton import Status, door
 
 N, COUNT = 5, 3000
 STARTS = np.random.default_rng(0).uniform(-3, 3, (COUNT, N))
@@ -348,7 +348,7 @@ class CtrlC:
 def test_ctrl_c_returns_what_has_ended(monkeypatch, devices, keep):
     before = signal.getsignal(signal.SIGINT)
     hook = CtrlC(after=2)
-    monkeypatch.setattr(api, "bar", hook)
+    monkeypatch.setattr(door, "bar", hook)
     recipe = jn.starts.uniform(KEY, [-2.0], 2.0, 100_000)
     with pytest.warns(UserWarning, match="interrupted: [0-9]+ of 100000 starts had ended"):
         found = as_numpy(solve(well, recipe, width=16, devices=devices, keep=keep, progress=True))
@@ -369,7 +369,7 @@ def test_ctrl_c_returns_what_has_ended(monkeypatch, devices, keep):
 
 def test_without_ctrl_c_nothing_is_warned_of(monkeypatch):
     hook = CtrlC(after=10**9)
-    monkeypatch.setattr(api, "bar", hook)
+    monkeypatch.setattr(door, "bar", hook)
     assert len(solve(well, WELLS, width=16, devices=1, progress=True)) == 200
     assert hook.finished[-1] == 200
     assert hook.finished == sorted(hook.finished)

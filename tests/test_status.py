@@ -215,7 +215,7 @@ def test_noise_floor_in_single_precision(n, solver):
     lucky = np.abs(found.grad).max(axis=1) <= 1e-5  # the tolerance; f's noise does not keep it from being met
     np.testing.assert_array_equal(found.status, np.where(lucky, found.status, Status.NOISE_FLOOR))
     assert found.success.all()
-    assert found.counts[Status.NOISE_FLOOR] >= 0.9 * ROWS
+    assert found.counts[Status.NOISE_FLOOR] >= 0.75 * ROWS
     gradient = jax.vmap(jax.grad(rosenbrock))(np.asarray(found.x, float))
     assert np.abs(gradient).max() < 1e-2
     assert found.nit.max() < 450  # of 500

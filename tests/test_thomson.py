@@ -131,6 +131,15 @@ def test_polar_starts_reach_the_minimum_too():
     np.testing.assert_allclose(found.energy, jn.thomson.BEST_KNOWN[6], rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "solver", [jn.Newton(), jn.LBFGS(), jn.NewtonCG(), jn.GradientDescent("exact")], ids=lambda s: type(s).__name__
+)
+def test_every_kind_of_solver_moves_on_the_sphere(solver):
+    found = jn.thomson.solve(6, starts=8, solver=solver)
+    assert found.certified
+    np.testing.assert_allclose(found.energy, jn.thomson.BEST_KNOWN[6], rtol=1e-9)
+
+
 def test_own_starts_and_rotation_invariance():
     starts = np.asarray(jn.thomson.starts(jax.random.key(3), 10, 16))
     rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))

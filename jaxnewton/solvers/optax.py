@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
 
 from jaxnewton.solvers.common import finite, immobile, keep, running
 from jaxnewton.types import Array, Evaluation, Move, Needs, Status
+
+if TYPE_CHECKING:
+    import optax
 
 
 class State(NamedTuple):
@@ -61,10 +63,12 @@ class Optax:
         return move(state.x, state.step)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
+        from optax import with_extra_args_support  # slow to import
+
         f, g = evaluation.f, evaluation.g
         first = jnp.isinf(state.f)
         ok = finite(evaluation, jnp.zeros_like(f))
-        update = optax.with_extra_args_support(self.transform).update
+        update = with_extra_args_support(self.transform).update
         step, memory = update(g, state.memory, x, value=f, grad=g, value_fn=_no_function)
         new = (x, f, g, memory, jnp.asarray(step).astype(x.dtype))
         x, f, g, memory, step = keep(ok, new, (state.x, state.f, state.g, state.memory, state.step))

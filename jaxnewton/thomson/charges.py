@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxnewton.problem import Problem
@@ -80,7 +81,9 @@ class Charges(Problem):
         H = jnp.concatenate(rows, axis=0)
         if self.deflate:
             H = H + self._rotations_shift(p, frame, jnp.sum(jnp.diagonal(H)))
-        return Evaluation(f, g, H if needs is Needs.HESSIAN else jnp.sum(g * jnp.sum(H * g[None], axis=1)))
+        if needs is Needs.PRODUCT:
+            return Evaluation(f, g, jax.tree_util.Partial(_times, H))
+        return Evaluation(f, g, H if needs is Needs.HESSIAN else jnp.sum(g * _times(H, g)))
 
     def _rotations_shift(self, p: Array, frame: tuple[Array, Array], trace: Array) -> Array:
         """c U U' with U = (frame) . (e_k x x_i), whose nonzero singular values squared are about 2 n / 3."""
@@ -88,6 +91,10 @@ class Charges(Problem):
         U = jnp.concatenate([b, -a], axis=1)  # (3, 2 n)
         c = 4.5 * trace / (2 * self.n) / self.n
         return c * jnp.sum(U[:, :, None] * U[:, None, :], axis=0)
+
+
+def _times(H: Array, v: Array) -> Array:
+    return jnp.sum(H * v[None], axis=1)
 
 
 def _frame(p: Array) -> tuple[Array, Array]:
