@@ -21,7 +21,7 @@ class TrustRegion(SecondOrder):
 
     Needs the Hessian; one evaluation and one tridiagonalisation (n <= 5 on CPU) or eigendecomposition a trip. Leaves
     saddle points along the negative curvature it finds there (but for a start that is exactly one, which ends as
-    SADDLE), and reports the smallest Hessian eigenvalue of every lane. Good from n = 1 to about 200.
+    SADDLE), and reports the smallest Hessian eigenvalue of every lane. Good from n = 1 to about 100.
 
     Args:
         initial_radius: first radius as a multiple of ||g|| / ||H|| at the start.
