@@ -36,14 +36,14 @@ def minimize(
         x0: the start: any pytree of floating arrays; a list of numbers is taken as a vector.
         args: further arguments of ``fun``, arrays or pytrees of them; pass data here rather than closing over it.
         solver: ``jn.TrustRegion()``, ``jn.Newton()``, ``jn.NewtonCG()``, ``jn.BFGS()``, ``jn.DFP()``,
-            ``jn.Broyden()``, ``jn.LBFGS()``, ``jn.GradientDescent()`` or ``jn.Optax()``; default: by the number of
-            unknowns, see ``jaxnewton.solvers.choice``.
+            ``jn.Broyden()``, ``jn.LBFGS()``, ``jn.GradientDescent()`` or ``jn.Optax()``; default: ``TrustRegion`` for
+            up to 100 unknowns, ``NewtonCG`` above, which cannot tell a minimum from a saddle that it starts at.
         bounds: ``jn.Bounds(lower, upper)``, numbers or pytrees of x0's structure, for ``jn.GradientDescent()``. A start
             outside is moved to the nearest point inside; ``grad`` is 0 where a bound holds x against -grad.
         tol: a start has converged when the largest gradient component is at most ``tol * min(1, the same at x0)``;
             default 1e-8 in float64, 1e-5 in float32.
-        max_steps: most trips of the loop, each one evaluation of f, gradient and what else the solver needs; default
-            500.
+        max_steps: most trips of the loop, each one evaluation of f, gradient and what else the solver needs
+            (Hessian-vector products are not counted); default 500.
         history: keep f, largest gradient component, step length and whether it was accepted for every trip, in
             ``solution.history``.
 

@@ -52,6 +52,8 @@ class FlattenedSystem:
 
     def __call__(self, flat: Array, *args: Any) -> Any:
         residual = self.fun(self.structure.restore(flat), *args)
+        if isinstance(residual, (list, tuple)) and jax.tree_util.treedef_is_leaf(self.structure.treedef):
+            residual = jnp.stack([jnp.asarray(equation) for equation in residual])  # as SciPy's users write
         leaves, treedef = jax.tree.flatten(residual)
         shapes = tuple(jnp.shape(leaf) for leaf in leaves)
         if treedef != self.structure.treedef or shapes != self.structure.shapes:
@@ -96,15 +98,20 @@ def flat_bounds(bounds: Any, structure: Structure) -> Bounds:
     """Bounds as two vectors (n,), from numbers or pytrees of x's structure, or arrays that broadcast to it."""
     if not isinstance(bounds, Bounds):
         raise TypeError(f"bounds must be jn.Bounds(lower, upper); it is {bounds!r} of type {type(bounds).__name__}")
-    lower, upper = (_flat_bound(f"bounds.{name}", side, structure) for name, side in bounds._asdict().items())
+    sides = (bounds.lower, -jnp.inf), (bounds.upper, jnp.inf)
+    given = zip(bounds._fields, (free if side is None else side for side, free in sides), strict=True)
+    lower, upper = (_flat_bound(f"bounds.{name}", side, structure) for name, side in given)
     if not is_traced((lower, upper)):
         low, high = np.asarray(lower), np.asarray(upper)
         if np.isnan(low).any() or np.isnan(high).any():
             raise ValueError("bounds must not be nan")
+        if (low == np.inf).any() or (high == -np.inf).any():
+            raise ValueError("bounds leave no room: a lower bound is inf or an upper one -inf")
         if (low > high).any():
             worst = int(np.argmax(low > high))
             raise ValueError(f"bounds are crossed: component {worst} has lower {low[worst]} and upper {high[worst]}")
-    return Bounds(lower, upper)
+    crossed = lower > upper  # only traced ones can be: the lane ends as NONFINITE
+    return Bounds(jnp.where(crossed, jnp.nan, lower), jnp.where(crossed, jnp.nan, upper))
 
 
 def _flat_bound(name: str, side: Any, structure: Structure) -> Array:

@@ -52,7 +52,11 @@ def _(problem: Problem, solver: Solver, recorded: int, primals: Any, tangents: A
 
 
 def _conjugate_gradients(product: Callable[[Array], Array], b: Array) -> Array:
-    return jax.scipy.sparse.linalg.cg(product, b, tol=float(jnp.finfo(b.dtype).eps) ** 0.75)[0]
+    """nan where they do not come to an end."""
+    eps = float(jnp.finfo(b.dtype).eps)
+    x, _ = jax.scipy.sparse.linalg.cg(product, b, tol=eps**0.75)
+    left = jnp.max(jnp.abs(b - product(x)))
+    return jnp.where(left <= eps**0.5 * jnp.max(jnp.abs(b)), x, jnp.nan)
 
 
 def _zero_tangent(leaf: Array) -> Any:

@@ -71,7 +71,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     for happened, verdict in (  # a later line outweighs an earlier one, unless its verdict is to go on
         (nit >= rules.max_steps, Status.MAX_STEPS),
         (started & stuck, Status.LINE_SEARCH_FAILED),
-        ((furthest > lane.far) | (state.f < low), Status.DIVERGED),
+        ((furthest > lane.far) | (jnp.minimum(state.f, evaluation.f) < low), Status.DIVERGED),
         ((quiet >= QUIET_TRIPS[solver.needs]) & ~falling, floor),
         (state.status != RUNNING, state.status),
         (small, jnp.where(lane.quiet >= QUIET_TRIPS[solver.needs] // 2, floor, state.if_stationary)),

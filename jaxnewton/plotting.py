@@ -57,7 +57,10 @@ def convergence(
         panel.set_xlabel("trip")
         panel.set_ylabel(words)
         values = np.concatenate([line.get_ydata() for line in panel.get_lines()])
-        panel.set_yscale("log" if np.all(values[np.isfinite(values)] > 0) else "symlog")
+        if np.any(values < 0):
+            panel.set_yscale("symlog", linthresh=np.nanmin(np.abs(values[values != 0])))
+        else:
+            panel.set_yscale("log", nonpositive="mask")
         panel.grid(visible=True, linewidth=0.3)
     if any(line.get_label()[:1] != "_" for line in panels[0].get_lines()):
         panels[0].legend()

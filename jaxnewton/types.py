@@ -38,7 +38,8 @@ MESSAGES = {
     Status.NONFINITE: "the objective or a derivative is not finite at the start",
     Status.DIVERGED: "the objective decreases without bound, or x runs away to infinity",
     Status.SADDLE: "stationary, but the Hessian has a negative eigenvalue: a saddle point or a maximum",
-    Status.SINGULAR: "the Hessian is singular here: the minimum is not isolated, or cannot be told from a saddle",
+    Status.SINGULAR: "the Hessian is singular here: the minimum is not isolated, or cannot be told from a saddle "
+    "(equations: the Jacobian is singular, and this is no root)",
     Status.LINE_SEARCH_FAILED: "no step, however short, was accepted although the gradient is not small",
     Status.INFEASIBLE: "no point that satisfies the constraints was found",
 }
@@ -67,7 +68,7 @@ class Evaluation(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """lower <= x <= upper, componentwise: numbers, or pytrees of x's structure; -inf and inf where there is none."""
+    """lower <= x <= upper, componentwise: numbers or pytrees of x's structure; None: no bound."""
 
     lower: Any = -jnp.inf
     upper: Any = jnp.inf

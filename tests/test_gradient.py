@@ -110,6 +110,28 @@ def test_no_minimum_is_no_success(rule):
     assert np.isfinite(found.x).all()
 
 
+@pytest.mark.parametrize("solver", [jn.GradientDescent(1e-9), jn.Optax(optax.sgd(1e-9))], ids=["descent", "optax"])
+def test_a_short_step_is_no_noise_floor(solver):
+    found = jn.minimize(lambda x: 1000 + jnp.sum((x - 3) ** 2) / 2, np.array([2.8], "float32"), solver=solver)
+    assert found.status == Status.MAX_STEPS
+
+
+@pytest.mark.parametrize("rule", SEARCHES)
+def test_a_line_downhill_is_no_minimum(rule):
+    assert jn.minimize(jnp.sum, np.ones(2), solver=jn.GradientDescent(rule)).status == Status.DIVERGED
+
+
+def test_crossed_bounds_of_one_lane_are_that_lanes_alone():
+    def end(upper):
+        fun = lambda x: jnp.sum((x - 2) ** 2)  # noqa: E731
+        found = jn.minimize(fun, jnp.zeros(2), solver=jn.GradientDescent(), bounds=jn.Bounds(-1.0, upper))
+        return found.status, found.x
+
+    status, x = jax.vmap(end)(np.array([1.0, -2.0]))
+    assert [Status(int(s)) for s in status] == [Status.CONVERGED, Status.NONFINITE]
+    np.testing.assert_allclose(x[0], 1)
+
+
 def test_least_squares_of_a_singular_matrix():
     """From 0 gradient descent stays in the row space: it comes to the solution of least norm (numpy.linalg.lstsq)."""
     M, y = np.arange(16.0).reshape(4, 4), np.arange(4.0)

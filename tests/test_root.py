@@ -174,3 +174,13 @@ def test_wrong_input():
     refused("as many equations as there are unknowns", jn.root, lambda x: x[:1], np.ones(2))
     refused("real floating numbers", jn.root, lambda x: x > 0, np.ones(2))
     refused("fun must be a function", jn.root, 3.0, 1.0)
+
+
+@pytest.mark.parametrize("damped", [True, False])
+def test_the_unit_of_the_residual_makes_no_root(damped):
+    found = jn.root(lambda x: np.float32(1e-8) * (x**2 + 1), np.float32(1.3), solver=jn.Newton(damped=damped))
+    assert not found.success
+
+
+def test_equations_as_a_list():
+    np.testing.assert_allclose(jn.root(lambda x: [x[0] - 1, x[1] - x[0]], [5.0, 5.0]).x, 1)

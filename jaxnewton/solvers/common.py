@@ -22,7 +22,7 @@ def rounding(state: SolverState) -> Array:
 
 
 def immobile(x: Array, step: Array) -> Array:
-    """Whether x + step is x: where steps are not searched for, all that shows the end of what can be represented."""
+    """Whether x + step is x."""
     return jnp.max(jnp.abs(step)) <= jnp.finfo(step.dtype).eps * jnp.max(jnp.abs(x))
 
 

@@ -25,7 +25,7 @@ class State(NamedTuple):
     learnt: Array  # () bool: memory holds a pair s, y, and so has the function's scale
     step: Array  # (n,) alpha p
     predicted: Array  # () decrease of the model along step
-    full: Array  # () bool: the search's first trial, or one after it that promised but rounding; see immobile
+    full: Array  # () bool: the search's first trial, or one after it that promised but rounding
     curvature: Array  # () nan: not known
     if_stationary: Array  # () int32: CONVERGED
     status: Array  # () int32
@@ -87,9 +87,9 @@ class Descent(abc.ABC):
         fresh = (x, f, g, p, self._rule().begin(alpha, slope))
         x, f, g, p, search = keep(accept, fresh, (state.x, state.f, state.g, state.p, search))
         step, status = search.alpha * p, state.status
-        full = accept | (search.alpha == 0) | (state.full & (state.predicted <= rounding(state)))
-        if isinstance(self._rule(), Unguarded):
-            full, status = immobile(x, step), jnp.where(ok | first, status, Status.DIVERGED).astype(jnp.int32)
+        full = accept | immobile(x, step) | (state.full & (state.predicted <= rounding(state)))
+        if isinstance(self._rule(), Unguarded):  # a short step is no evidence of anything
+            full, status = jnp.zeros((), bool), jnp.where(ok | first, status, Status.DIVERGED).astype(jnp.int32)
         return State(
             x=x, f=f, g=g, memory=memory, p=p, search=search, learnt=learnt,
             step=step,

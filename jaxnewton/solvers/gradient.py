@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnewton.linesearch import Golden, Rule, Unguarded, Wolfe
 from jaxnewton.solvers.descent import Descent, State
@@ -43,6 +44,9 @@ class GradientDescent(Descent):
 
     def __post_init__(self) -> None:
         step = self.step
+        if isinstance(step, np.number):
+            step = float(step)
+            object.__setattr__(self, "step", step)
         if isinstance(step, (int, float)):
             known = not isinstance(step, bool) and 0 < step < math.inf
         else:

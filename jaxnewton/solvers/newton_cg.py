@@ -125,7 +125,8 @@ def steihaug(product: Callable[[Array], Array], g: Array, radius: Array, active:
         Hd = product(d)
         dHd, dd, sd, ss, rr = (jnp.sum(a * b) for a, b in ((d, Hd), (d, d), (s, d), (s, s), (r, r)))
         wide = 10 * jnp.sqrt(dd) * jnp.where(dHd != 0, dd / jnp.abs(jnp.where(dHd != 0, dHd, 1.0)), 1.0)
-        radius = jnp.where(jnp.isinf(radius), wide, radius)
+        ok = jnp.isfinite(dHd + jnp.sum(Hd))
+        radius = jnp.where(jnp.isinf(radius) & ok, wide, radius)
         negative = ~(dHd > 0)
         alpha = rr / jnp.where(negative, 1.0, dHd)
         room = jnp.maximum(radius**2 - ss, 0.0)
@@ -140,6 +141,7 @@ def steihaug(product: Callable[[Array], Array], g: Array, radius: Array, active:
         ended = leaves | (new_rr <= small) | (products + 1 >= most)
         following = new_rr / rr * d - new_r
         slope = slope + t * jnp.sum(g * d)
-        return Path(s + t * d, slope, bend, new_r, following, radius, products + 1, ended, ~leaves, negative)
+        new = Path(s + t * d, slope, bend, new_r, following, radius, products + 1, ended, ~leaves, negative)
+        return keep(ok, new, path._replace(ended=jnp.ones((), bool), interior=jnp.ones((), bool)))
 
     return lax.while_loop(lambda path: ~path.ended, step, begin)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton.solvers.common import finite, immobile, keep, running
+from jaxnewton.solvers.common import finite, keep, running
 from jaxnewton.types import Array, Evaluation, Move, Needs, Status
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class State(NamedTuple):
     memory: Any  # the transformation's state
     step: Array  # (n,) its update
     predicted: Array  # () |g's|
-    full: Array  # () bool: x + step is x
+    full: Array  # () bool: False; a short step is no evidence of anything
     curvature: Array  # () nan: not known
     if_stationary: Array  # () int32: CONVERGED
     status: Array  # () int32
@@ -76,7 +76,7 @@ class Optax:
             x=x, f=f, g=g, memory=memory,
             step=step,
             predicted=jnp.abs(jnp.sum(g * step)),
-            full=immobile(x, step),
+            full=state.full,
             curvature=state.curvature,
             if_stationary=state.if_stationary,
             status=jnp.where(ok | first, state.status, Status.DIVERGED).astype(jnp.int32),

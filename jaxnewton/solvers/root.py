@@ -39,11 +39,10 @@ class NewtonRoot(SecondOrder):
         accept = (ok & ((rho > 1e-4) | halved | (not self.damped))) | first
         length = jnp.sqrt(jnp.sum(state.step**2))
         eps = jnp.finfo(x.dtype).eps
-        settled = state.full & (jnp.max(jnp.abs(state.step)) <= 10 * eps * jnp.max(jnp.abs(state.x)))
         x, f, r, J, norm = receive(accept, state, x, evaluation, trial_norm)
 
         grown = jnp.where((rho > 0.75) & ~state.full, 2.0 * state.control, state.control)
-        radius = jnp.where((accept & (rho > 0.25)) | settled, grown, 0.25 * length)
+        radius = jnp.where((accept & (rho > 0.25)) | state.full, grown, 0.25 * length)
         radius = jnp.where(first, WIDEST * jnp.maximum(jnp.sqrt(jnp.sum(x * x)), 1.0), radius)
 
         largest = jnp.max(jnp.abs(J), axis=1)
@@ -51,18 +50,19 @@ class NewtonRoot(SecondOrder):
         newton, smallest = linalg.qr_solve(weight[:, None] * J, -weight * r)
         singular = ~(smallest > resolution(jnp.ones_like(f), r.shape[0]))
         newton = jnp.where(singular, 0.0, newton)
-        step, full = (_dogleg(newton, singular, r, J, radius)) if self.damped else (newton, ~singular)
+        step, whole = _dogleg(newton, singular, r, J, radius) if self.damped else (newton, ~singular)
+        settled = whole & (jnp.max(jnp.abs(step)) <= 10 * eps * jnp.max(jnp.abs(x)))  # as near as x can tell
         model = r + jnp.sum(J * step[None, :], axis=1)
         predicted = jnp.maximum(f - 0.5 * jnp.sum(model * model), 0.0)
-        no_way_down = (~full & (predicted <= 10 * eps * f)) if self.damped else singular
+        no_way_down = (~whole & ok & (predicted <= 10 * eps * f)) if self.damped else singular
         ended = jnp.where(no_way_down, Status.SINGULAR, RUNNING)
         lost = ~ok & ~first & (not self.damped)
         return State(
             x=x, f=f, g=r, H=J, norm=norm,
             control=radius,
             step=step,
-            predicted=jnp.where(settled & ~accept, 0.0, predicted),
-            full=full,
+            predicted=jnp.where(settled, 0.0, predicted),
+            full=settled,
             curvature=state.curvature,
             if_stationary=jnp.full((), Status.CONVERGED, jnp.int32),
             status=jnp.where(lost, Status.DIVERGED, ended).astype(jnp.int32),
