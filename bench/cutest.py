@@ -40,7 +40,7 @@ ROUNDING = 10 * float(np.finfo(float).eps)
 NEGATIVE = 1e-8  # an eigenvalue below minus this times the largest is clearly negative
 GTOL = 1e-8  # for SciPy, relative to what jaxnewton's default of the same value is relative to
 OPTIMISTIX_TOL = 1e-12  # rtol and atol; the loosest power of 100 with which it solves as many as with any tighter one
-EXPENSIVE = ("DMN15102LS", "DMN15103LS")  # minutes for 500 trips, after which nobody has arrived; only by --names
+EXPENSIVE = ("DMN15102LS", "DMN15103LS")  # minutes each, so only by --names; nobody solves the first
 VERSIONS = ("jax", "jaxlib", "sif2jax", "optimistix", "scipy", "numpy")
 
 
