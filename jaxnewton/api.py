@@ -96,9 +96,18 @@ def minimize_batch(
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
     task = _minimisation(fun, solver, bounds)
-    limits = {"tol": tol, "max_steps": max_steps}
-    run = {"args_axes": args_axes, "width": width, "keep": keep, "devices": devices, "progress": progress}
-    return solve_many(task, x0s, args, **limits, **run)
+    return solve_many(
+        task,
+        x0s,
+        args,
+        args_axes=args_axes,
+        tol=tol,
+        max_steps=max_steps,
+        width=width,
+        keep=keep,
+        devices=devices,
+        progress=progress,
+    )
 
 
 def root(
@@ -159,9 +168,19 @@ def root_batch(
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
-    limits = {"tol": tol, "max_steps": max_steps}
-    run = {"args_axes": args_axes, "width": width, "keep": keep, "devices": devices, "progress": progress}
-    return solve_many(_equations(fun, solver), x0s, args, **limits, **run)
+    task = _equations(fun, solver)
+    return solve_many(
+        task,
+        x0s,
+        args,
+        args_axes=args_axes,
+        tol=tol,
+        max_steps=max_steps,
+        width=width,
+        keep=keep,
+        devices=devices,
+        progress=progress,
+    )
 
 
 def _minimisation(fun: Any, solver: Any, bounds: Any) -> Task:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ class Phi(NamedTuple):
 
 class Rule(Protocol):
     """Frozen and hashable. A search's state has the fields ``alpha``, the trial, and ``slope``, phi'(0)."""
+
+    searches: ClassVar[bool]  # False: every finite trial is accepted
 
     def begin(self, alpha: Array, slope: Array) -> Any:
         """A search whose first trial is ``alpha``; ``slope`` is phi'(0) < 0."""
@@ -63,6 +65,8 @@ class Wolfe:
             any, which is Armijo's backtracking.
         strong: bound |phi'(alpha)| rather than phi'(alpha) from below only.
     """
+
+    searches: ClassVar[bool] = True
 
     curvature: float = 0.9
     strong: bool = False
@@ -112,6 +116,8 @@ class Golden:
         width: of the final bracket, relative to the step length.
     """
 
+    searches: ClassVar[bool] = True
+
     width: float = 1e-2
 
     def begin(self, alpha: Array, slope: Array) -> Section:
@@ -143,6 +149,8 @@ class Golden:
 @dataclasses.dataclass(frozen=True)
 class Unguarded:
     """Every finite trial is accepted: the step length is not searched for."""
+
+    searches: ClassVar[bool] = False
 
     def begin(self, alpha: Array, slope: Array) -> Search:
         return Wolfe().begin(alpha, slope)
@@ -180,5 +188,9 @@ def run(rule: Rule, phi: Callable[[Array], Array], alpha: Any = 1.0, max_trials:
         return following, Found(*ending, found.trials + 1, met)
 
     none = Found(jnp.zeros_like(alpha), start, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-    going = lambda carry: ~carry[1].accepted & (carry[1].trials < max_trials)  # noqa: E731
+
+    def going(carry: tuple[Any, Found]) -> Array:
+        _, found = carry
+        return ~found.accepted & (found.trials < max_trials)
+
     return lax.while_loop(going, trial, (rule.begin(alpha, slope), none))[1]

@@ -27,11 +27,12 @@ class Problem(Protocol):
 
     def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
         """The point that ``step`` leads to from ``x``: x + step, a retraction, or a projection of it."""
-        ...
+        del args
+        return x + step
 
     def size(self, x: Array) -> int:
         """Number of unknowns at ``x``: the length of the gradient."""
-        ...
+        return x.shape[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +63,6 @@ class Objective(Problem):
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"fun must return a real floating scalar; it returned dtype {dtype}")
         return jnp.asarray(value, x.dtype)
-
-    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
-        del args
-        return x + step
-
-    def size(self, x: Array) -> int:
-        return x.shape[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,13 +96,6 @@ class System(Problem):
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
         return _residual_and_jacobian(lambda x: jax.vmap(self.fun, (-1, *axes), -1)(x, *args), x, needs)
-
-    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
-        del args
-        return x + step
-
-    def size(self, x: Array) -> int:
-        return x.shape[0]
 
 
 def _residual_and_jacobian(fun: Callable[[Array], Array], x: Array, needs: Needs) -> Evaluation:

@@ -87,7 +87,10 @@ def test_negative_curvature_is_left_downhill(rule):
 @pytest.mark.parametrize("rule", SEARCHES)
 def test_f_never_rises(rule):
     start = np.array([-1.2, 1.0])
-    fun = lambda x: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2  # noqa: E731
+
+    def fun(x):
+        return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+
     found = jn.minimize(fun, start, solver=jn.GradientDescent(rule), history=True, max_steps=300)
     assert found.status == Status.MAX_STEPS
     assert np.all(np.diff(found.history.fun) <= 1e-12)
@@ -123,7 +126,9 @@ def test_a_line_downhill_is_no_minimum(rule):
 
 def test_crossed_bounds_of_one_lane_are_that_lanes_alone():
     def end(upper):
-        fun = lambda x: jnp.sum((x - 2) ** 2)  # noqa: E731
+        def fun(x):
+            return jnp.sum((x - 2) ** 2)
+
         found = jn.minimize(fun, jnp.zeros(2), solver=jn.GradientDescent(), bounds=jn.Bounds(-1.0, upper))
         return found.status, found.x
 
@@ -201,7 +206,9 @@ def test_derivatives_of_a_bounded_solution():
     """min (x - 2)^2 + (y - 2)^2 + x y with x <= u: y = 2 - u / 2 while the bound holds."""
 
     def solution(u):
-        fun = lambda x: jnp.sum((x - 2) ** 2) + x[0] * x[1]  # noqa: E731
+        def fun(x):
+            return jnp.sum((x - 2) ** 2) + x[0] * x[1]
+
         bounds = jn.Bounds(-np.inf, jnp.stack([u, jnp.asarray(np.inf)]))
         return jn.minimize(fun, np.array([5.0, -3]), solver=jn.GradientDescent("exact"), bounds=bounds).x
 

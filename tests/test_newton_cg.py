@@ -111,7 +111,9 @@ def test_failures_are_no_success(name):
 
 def test_derivatives_of_a_failed_solve_are_nan():
     def solution(a):
-        fun = lambda x, a: jnp.sum(100 * (x[1:] - a * x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)  # noqa: E731
+        def fun(x, a):
+            return jnp.sum(100 * (x[1:] - a * x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
         return jn.minimize(fun, np.zeros(150), (a,), max_steps=2).x[3]
 
     assert np.isnan(jax.grad(solution)(1.0))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnewton.types import RUNNING, Array, Evaluation, SolverState, Status
+from jaxnewton.types import RUNNING, Array, Evaluation, Move, SolverState, Status
 
 
 def finite(evaluation: Evaluation, norm: Array) -> Array:
@@ -19,6 +19,29 @@ def rounding(state: SolverState) -> Array:
     """A decrease of f that its rounding, and that of x to the next floating-point number, can hide."""
     eps = jnp.finfo(state.x.dtype).eps
     return 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g)) * jnp.max(jnp.abs(state.x)))
+
+
+class Blank(NamedTuple):
+    """What a state holds before anything is known. All () but ``vector``."""
+
+    f: Array  # inf
+    vector: Array  # (n,) zeros
+    zero: Array
+    no: Array  # bool
+    unknown: Array  # nan
+
+
+class Stepper:
+    """A solver whose next trial is its state's ``step`` away from x."""
+
+    def ask(self, state: Any, move: Move = jnp.add) -> Array:
+        return move(state.x, state.step)
+
+    def _blank_state(self, x0: Array, size: int | None) -> Blank:
+        dtype = x0.dtype
+        inf, nan = jnp.full((), jnp.inf, dtype), jnp.full((), jnp.nan, dtype)
+        vector = jnp.zeros(x0.shape[0] if size is None else size, dtype)
+        return Blank(inf, vector, jnp.zeros((), dtype), jnp.zeros((), bool), nan)
 
 
 def immobile(x: Array, step: Array) -> Array:
@@ -62,6 +85,23 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
     rho = jnp.where(ok, gained, -jnp.inf) / total  # one array says it all, and is computed once
     accept = rho > 1e-4
     return Verdict(accept, rho, accept | (ok & state.full & (state.predicted <= rounding(state))))
+
+
+def resized(radius: Array, state: SolverState, found: Verdict) -> Array:
+    """The trust region's next radius (Nocedal & Wright 2006, algorithm 4.1)."""
+    grown = jnp.where((found.rho > 0.75) & ~state.full, 2.0 * radius, radius)
+    length = jnp.sqrt(jnp.sum(state.step**2))
+    return jnp.where(found.kept & (~found.accept | (found.rho > 0.25)), grown, 0.25 * length)
+
+
+def to_boundary(s: Array, d: Array, radius: Array) -> Array:
+    """The t >= 0 with ||s + t d|| = radius, for s within it, without cancellation; 0 where d is 0."""
+    along, square = jnp.sum(s * d), jnp.sum(d * d)
+    room = jnp.maximum(radius**2 - jnp.sum(s * s), 0.0)
+    root = jnp.sqrt(along**2 + square * room)
+    positive = along > 0
+    forward = room / jnp.where(positive, along + root, 1.0)
+    return jnp.where(positive, forward, (root - along) / jnp.where(square > 0, square, 1.0))
 
 
 def keep(accept: Array, new: Any, old: Any) -> Any:

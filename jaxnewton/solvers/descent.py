@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton.linesearch import Phi, Rule, Unguarded, Wolfe
-from jaxnewton.solvers.common import finite, immobile, keep, rounding, running
-from jaxnewton.types import Array, Evaluation, Move, Needs, Status
+from jaxnewton.linesearch import Phi, Rule, Wolfe
+from jaxnewton.solvers.common import Stepper, finite, immobile, keep, rounding, running
+from jaxnewton.types import Array, Evaluation, Needs, Status
 
 
 class State(NamedTuple):
@@ -32,8 +32,8 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Descent(abc.ABC):
-    """A method that learns from pairs s = x_new - x, y = g_new - g, and only from those with s'y > 0."""
+class Descent(Stepper, abc.ABC):
+    """A method that goes along a direction, with a step length by a line search, one trial a trip."""
 
     needs = Needs.GRADIENT
 
@@ -42,8 +42,8 @@ class Descent(abc.ABC):
         """A memory that has met nothing."""
 
     @abc.abstractmethod
-    def _update(self, memory: Any, learnt: Array, s: Array, y: Array) -> Any:
-        """The memory after one more pair; ``learnt``: it is not the first."""
+    def _remember(self, state: State, y: Array, accept: Array) -> tuple[Any, Array]:
+        """The memory after the trial, with y = g_new - g, and whether it holds the function's scale."""
 
     @abc.abstractmethod
     def _direction(self, memory: Any, learnt: Array, g: Array) -> Array:
@@ -59,16 +59,11 @@ class Descent(abc.ABC):
         return jnp.where(scaled, 1.0, 1.0 / jnp.maximum(jnp.sqrt(jnp.sum(p * p)), 1.0))
 
     def init(self, x0: Array, size: int | None = None) -> State:
-        n = x0.shape[0] if size is None else size
-        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
-        zeros, nan, no = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype), jnp.zeros((), bool)
+        inf, zeros, zero, no, nan = self._blank_state(x0, size)
         search = self._rule().begin(zero, zero)
         ended = jnp.full((), Status.CONVERGED, jnp.int32)
-        memory = self._blank(n, x0.dtype)
+        memory = self._blank(zeros.shape[0], x0.dtype)
         return State(x0, inf, zeros, memory, zeros, search, no, zeros, zero, no, nan, ended, running())
-
-    def ask(self, state: State, move: Move = jnp.add) -> Array:
-        return move(state.x, state.step)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         f, g = evaluation.f, evaluation.g
@@ -88,7 +83,7 @@ class Descent(abc.ABC):
         x, f, g, p, search = keep(accept, fresh, (state.x, state.f, state.g, state.p, search))
         step, status = search.alpha * p, state.status
         full = accept | immobile(x, step) | (state.full & (state.predicted <= rounding(state)))
-        if isinstance(self._rule(), Unguarded):  # a short step is no evidence of anything
+        if not self._rule().searches:  # a short step is no evidence of anything
             full, status = jnp.zeros((), bool), jnp.where(ok | first, status, Status.DIVERGED).astype(jnp.int32)
         return State(
             x=x, f=f, g=g, memory=memory, p=p, search=search, learnt=learnt,
@@ -99,6 +94,15 @@ class Descent(abc.ABC):
             if_stationary=state.if_stationary,
             status=status,
         )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Secant(Descent):
+    """A method that learns from pairs s = x_new - x, y = g_new - g, and only from those with s'y > 0."""
+
+    @abc.abstractmethod
+    def _update(self, memory: Any, learnt: Array, s: Array, y: Array) -> Any:
+        """The memory after one more pair; ``learnt``: it is not the first."""
 
     def _remember(self, state: State, y: Array, accept: Array) -> tuple[Any, Array]:
         s = state.step

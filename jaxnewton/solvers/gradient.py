@@ -68,9 +68,6 @@ class GradientDescent(Descent):
     def _remember(self, state: State, y: Array, accept: Array) -> tuple[Array, Array]:
         return state.memory + jnp.where(accept, 1, 0).astype(jnp.int32), state.learnt
 
-    def _update(self, memory: Array, learnt: Array, s: Array, y: Array) -> Array:
-        return memory
-
     def _direction(self, memory: Array, learnt: Array, g: Array) -> Array:
         return -g
 

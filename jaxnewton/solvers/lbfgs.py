@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton.solvers.descent import Descent
+from jaxnewton.solvers.descent import Secant
 from jaxnewton.types import Array
 
 
@@ -20,7 +20,7 @@ class Pairs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LBFGS(Descent):
+class LBFGS(Secant):
     """Limited-memory BFGS: gradients only, a few vectors of state, for n into the many thousands.
 
     Args:

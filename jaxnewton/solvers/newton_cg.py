@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnewton.solvers.common import judge, keep, running
-from jaxnewton.types import RUNNING, Array, Evaluation, Move, Needs, Status
+from jaxnewton.solvers.common import Stepper, judge, keep, resized, running, to_boundary
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Status
 
 
 class State(NamedTuple):
@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class NewtonCG:
+class NewtonCG(Stepper):
     """Newton's method without matrices, for n in the thousands and more: Hessian-vector products and a few vectors.
 
     Each accepted point begins conjugate gradients, which end at the trust region's boundary, at negative curvature
@@ -57,23 +57,16 @@ class NewtonCG:
             raise ValueError(f"max_products must be a whole number of at least 1, or None; it is {most!r}")
 
     def init(self, x0: Array, size: int | None = None) -> State:
-        n = x0.shape[0] if size is None else size
-        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
-        zeros, nan, no = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype), jnp.zeros((), bool)
+        inf, zeros, zero, no, nan = self._blank_state(x0, size)
         return State(x0, inf, zeros, inf, zero, zero, zeros, zero, no, nan, running(), running())
-
-    def ask(self, state: State, move: Move = jnp.add) -> Array:
-        return move(state.x, state.step)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
-        accept, rho, kept = judge(state, evaluation, jnp.zeros_like(evaluation.f))
+        found = judge(state, evaluation, jnp.zeros_like(evaluation.f))
+        accept, kept = found.accept, found.kept
         x, f, g = keep(accept, (x, evaluation.f, evaluation.g), (state.x, state.f, state.g))
 
-        length = jnp.sqrt(jnp.sum(state.step**2))
-        grown = jnp.where((rho > 0.75) & ~state.full, 2.0 * state.radius, state.radius)
-        radius = jnp.where(kept & (~accept | (rho > 0.25)), grown, 0.25 * length)
-        radius = jnp.where(first, state.radius, radius)
+        radius = jnp.where(first, state.radius, resized(state.radius, state, found))
 
         path = steihaug(evaluation.H, g, radius, accept, self.max_products or 2 * g.shape[0])
         shorter = jnp.where(kept, 1.0, 0.25)
@@ -123,16 +116,13 @@ def steihaug(product: Callable[[Array], Array], g: Array, radius: Array, active:
     def step(path: Path) -> Path:
         s, slope, bend, r, d, radius, products, *_ = path
         Hd = product(d)
-        dHd, dd, sd, ss, rr = (jnp.sum(a * b) for a, b in ((d, Hd), (d, d), (s, d), (s, s), (r, r)))
+        dHd, dd, rr = (jnp.sum(a * b) for a, b in ((d, Hd), (d, d), (r, r)))
         wide = 10 * jnp.sqrt(dd) * jnp.where(dHd != 0, dd / jnp.abs(jnp.where(dHd != 0, dHd, 1.0)), 1.0)
         ok = jnp.isfinite(dHd + jnp.sum(Hd))
         radius = jnp.where(jnp.isinf(radius) & ok, wide, radius)
         negative = ~(dHd > 0)
         alpha = rr / jnp.where(negative, 1.0, dHd)
-        room = jnp.maximum(radius**2 - ss, 0.0)
-        # The positive root of ||s + t d|| = radius, without cancellation.
-        root = jnp.sqrt(sd**2 + dd * room)
-        boundary = jnp.where(sd > 0, room / jnp.where(sd > 0, sd + root, 1.0), (root - sd) / dd)
+        boundary = to_boundary(s, d, radius)
         leaves = negative | (alpha >= boundary)
         t = jnp.where(leaves, boundary, alpha)
         bend = bend + 2 * t * jnp.sum(d * (r - g)) + t**2 * dHd

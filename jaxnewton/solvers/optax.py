@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton.solvers.common import finite, keep, running
-from jaxnewton.types import Array, Evaluation, Move, Needs, Status
+from jaxnewton.solvers.common import Stepper, finite, keep, running
+from jaxnewton.types import Array, Evaluation, Needs, Status
 
 if TYPE_CHECKING:
     import optax
@@ -30,7 +30,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Optax:
+class Optax(Stepper):
     """First-order methods of optax: ``jn.Optax(optax.adam(1e-2))``. Make the transformation once: compiled code is
     found again for the same object.
 
@@ -53,14 +53,9 @@ class Optax:
             raise TypeError(f"transform must be an optax.GradientTransformation; it is {self.transform!r}")
 
     def init(self, x0: Array, size: int | None = None) -> State:
-        n = x0.shape[0] if size is None else size
-        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
-        zeros, nan, no = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype), jnp.zeros((), bool)
-        memory = self.transform.init(x0 if n == x0.shape[0] else zeros)
+        inf, zeros, zero, no, nan = self._blank_state(x0, size)
+        memory = self.transform.init(x0 if zeros.shape == x0.shape else zeros)
         return State(x0, inf, zeros, memory, zeros, zero, no, nan, jnp.full((), Status.CONVERGED, jnp.int32), running())
-
-    def ask(self, state: State, move: Move = jnp.add) -> Array:
-        return move(state.x, state.step)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         from optax import with_extra_args_support  # slow to import

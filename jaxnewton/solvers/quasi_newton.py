@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from jaxnewton import linalg
 from jaxnewton.linesearch import Rule, Wolfe
-from jaxnewton.solvers.descent import Descent
+from jaxnewton.solvers.descent import Secant
 from jaxnewton.types import Array
 
 FORMS = ("inverse", "sherman-morrison", "direct")
 
 
-class _Dense(Descent):
+class _Dense(Secant):
     """The memory is a matrix: the Hessian's inverse, or in the direct forms the Hessian."""
 
     @abc.abstractmethod

@@ -10,7 +10,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import finite, resolution
+from jaxnewton.solvers.common import finite, resolution, to_boundary
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
@@ -84,12 +84,5 @@ def _dogleg(newton: Array, singular: Array, r: Array, J: Array, radius: Array) -
     inside = ~singular & (jnp.sum(newton * newton) <= radius**2)
 
     way = newton - cauchy
-    room = jnp.maximum(radius**2 - jnp.sum(cauchy * cauchy), 0.0)
-    along, far = jnp.sum(cauchy * way), jnp.sum(way * way)
-    root = jnp.sqrt(along**2 + far * room)
-    # The positive root of ||cauchy + t way|| = radius, without cancellation.
-    positive = along > 0
-    short = room / jnp.where(positive, along + root, 1.0)
-    t = jnp.where(positive, short, (root - along) / jnp.where(far > 0, far, 1.0))
-    t = jnp.where(singular | (cut < ratio), 0.0, jnp.minimum(t, 1.0))
+    t = jnp.where(singular | (cut < ratio), 0.0, jnp.minimum(to_boundary(cauchy, way, radius), 1.0))
     return jnp.where(inside, newton, cauchy + t * way), inside

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton.solvers.common import keep, running
-from jaxnewton.types import Array, Evaluation, Move, Needs
+from jaxnewton.solvers.common import Stepper, keep, running
+from jaxnewton.types import Array, Evaluation, Needs
 
 
 class State(NamedTuple):
@@ -29,20 +29,15 @@ class State(NamedTuple):
     status: Array  # () int32
 
 
-class SecondOrder:
+class SecondOrder(Stepper):
     """A solver whose ``tell`` makes the next step from f, g and H."""
 
     needs = Needs.HESSIAN
 
     def init(self, x0: Array, size: int | None = None) -> State:
-        n = x0.shape[0] if size is None else size
-        zero, inf = jnp.zeros((), x0.dtype), jnp.full((), jnp.inf, x0.dtype)
-        zeros, nan, no = jnp.zeros(n, x0.dtype), jnp.full((), jnp.nan, x0.dtype), jnp.zeros((), bool)
-        H = jnp.zeros((n, n), x0.dtype)
+        inf, zeros, zero, no, nan = self._blank_state(x0, size)
+        H = jnp.zeros((zeros.shape[0], zeros.shape[0]), x0.dtype)
         return State(x0, inf, zeros, H, zero, zero, zeros, zero, no, nan, running(), running())
-
-    def ask(self, state: State, move: Move = jnp.add) -> Array:
-        return move(state.x, state.step)
 
 
 def receive(

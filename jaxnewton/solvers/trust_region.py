@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import judge, resolution, verdict
+from jaxnewton.solvers.common import judge, resized, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.sphere import minimise_over_ball
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
@@ -40,12 +40,10 @@ class TrustRegion(SecondOrder):
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
         trial_norm = linalg.max_norm(evaluation.H)
-        accept, rho, kept = judge(state, evaluation, trial_norm)
-        x, f, g, H, norm = receive(accept, state, x, evaluation, trial_norm)
+        found = judge(state, evaluation, trial_norm)
+        x, f, g, H, norm = receive(found.accept, state, x, evaluation, trial_norm)
 
-        length = jnp.sqrt(jnp.sum(state.step**2))
-        grown = jnp.where((rho > 0.75) & ~state.full, 2.0 * state.control, state.control)
-        radius = jnp.where(kept & (~accept | (rho > 0.25)), grown, 0.25 * length)
+        radius = resized(state.control, state, found)
         widest = jnp.maximum(jnp.sqrt(jnp.sum(g * g)) / jnp.where(norm > 0, norm, 1.0), jnp.finfo(f.dtype).tiny)
         radius = jnp.where(first, self.initial_radius * widest, radius)
 
