@@ -54,6 +54,8 @@ IN_FLOAT32 = {"TrustRegion": 0.65, "LBFGS": 0.7}
 # Success away from a minimum, in float32.
 FALSE_CLAIMS = {
     ("LBFGS", "Osborne 1 5"): "NOISE_FLOOR at 1.4 times the least f: the gradient is but noise there, f is not",
+    ("LBFGS", "Penalty I 4"): "CONVERGED: along its valley the gradient is 1e-5, the tolerance, and f 2e-5",
+    ("LBFGS", "Penalty I 10"): "as above",
 }
 
 
