@@ -1,11 +1,12 @@
 """Second-order methods for one starting point or a million, in JAX."""
 
-from jaxnewton import linesearch, plotting, starts, thomson
-from jaxnewton.api import minimize, minimize_batch, root, root_batch
+from jaxnewton import linesearch, plotting, regression, starts, thomson
+from jaxnewton.api import least_squares, least_squares_batch, minimize, minimize_batch, root, root_batch
 from jaxnewton.derivatives import check_derivatives
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.gradient import GradientDescent
 from jaxnewton.solvers.lbfgs import LBFGS
+from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.solvers.newton_cg import NewtonCG
 from jaxnewton.solvers.optax import Optax
@@ -22,7 +23,9 @@ __all__ = [
     "Bounds",
     "Broyden",
     "Evaluation",
+    "GaussNewton",
     "GradientDescent",
+    "LevenbergMarquardt",
     "Needs",
     "Newton",
     "NewtonCG",
@@ -32,10 +35,13 @@ __all__ = [
     "Status",
     "TrustRegion",
     "check_derivatives",
+    "least_squares",
+    "least_squares_batch",
     "linesearch",
     "minimize",
     "minimize_batch",
     "plotting",
+    "regression",
     "root",
     "root_batch",
     "starts",

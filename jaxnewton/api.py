@@ -7,14 +7,15 @@ from typing import Any
 
 from jaxnewton import checks
 from jaxnewton.door import Posed, Task, solve_many, solve_one
-from jaxnewton.flat import Flattened, FlattenedSystem, Structure, flat_bounds
-from jaxnewton.problem import Bounded, Objective, System
+from jaxnewton.flat import Flattened, FlattenedResidual, FlattenedSystem, Structure, flat_bounds
+from jaxnewton.problem import Bounded, Objective, SumOfSquares, System
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.choice import default_solver
 from jaxnewton.solvers.gradient import GradientDescent
+from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.solvers.root import NewtonRoot
-from jaxnewton.types import Array, Bounds, Solver
+from jaxnewton.types import Array, Bounds, Needs, Solver
 
 
 def minimize(
@@ -96,6 +97,83 @@ def minimize_batch(
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
     task = _minimisation(fun, solver, bounds)
+    return solve_many(
+        task,
+        x0s,
+        args,
+        args_axes=args_axes,
+        tol=tol,
+        max_steps=max_steps,
+        width=width,
+        keep=keep,
+        devices=devices,
+        progress=progress,
+    )
+
+
+def least_squares(
+    residual: Callable[..., Any],
+    x0: Any,
+    args: tuple[Any, ...] = (),
+    *,
+    solver: Solver | None = None,
+    bounds: Bounds | None = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+    history: bool = False,
+) -> Solution:
+    """Minimise half the sum of squares of ``residual(x, *args)`` from one start. Works under ``jit`` and ``vmap``;
+    differentiable in ``args``.
+
+    Args:
+        residual: maps x to residuals, any pytree of floating arrays; there may be fewer of them than unknowns.
+        x0, args: as for ``minimize``.
+        solver: ``jn.LevenbergMarquardt()`` (default), ``jn.GaussNewton()``, or any solver of ``minimize`` that needs no
+            Hessian-vector products; ``jn.TrustRegion()`` and ``jn.Newton()`` are given J'J for the Hessian.
+        bounds: ``jn.Bounds(lower, upper)``, numbers or pytrees of x0's structure: steps are projected (Bertsekas 1982).
+            Not for ``jn.TrustRegion()`` and ``jn.Newton()``.
+        tol: of the gradient J'r, as for ``minimize``.
+        max_steps: most trips, each one evaluation of the residuals and their Jacobian; default 500.
+        history: as for ``minimize``.
+
+    Returns:
+        A Solution: ``fun`` is half the sum of squares, ``grad`` is J'r. SINGULAR where x is stationary and J has not
+        full rank there.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above; the message names it.
+    """
+    return solve_one(_squares(residual, solver, bounds), x0, args, tol=tol, max_steps=max_steps, history=history)
+
+
+def least_squares_batch(
+    residual: Callable[..., Any],
+    x0s: Any,
+    args: tuple[Any, ...] = (),
+    *,
+    args_axes: int | Sequence[int | None] | None = None,
+    solver: Solver | None = None,
+    bounds: Bounds | None = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+    width: int | None = None,
+    keep: int | None = None,
+    devices: Sequence[Any] | int | None = None,
+    progress: bool = False,
+) -> Solutions:
+    """Minimise half the sum of squares of ``residual(x, *args)`` from many starts, or of many data, in one loop.
+
+    Args:
+        residual, args, solver, bounds, tol, max_steps: as for ``least_squares``.
+        x0s, args_axes, width, keep, devices, progress: as for ``minimize_batch``.
+
+    Returns:
+        Solutions: the fields of ``least_squares``'s Solution with a leading axis.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above; the message names it.
+    """
+    task = _squares(residual, solver, bounds)
     return solve_many(
         task,
         x0s,
@@ -194,9 +272,28 @@ def _minimisation(fun: Any, solver: Any, bounds: Any) -> Task:
 
     if solver is not None:
         checks.solver(solver)
+    if isinstance(solver, LevenbergMarquardt):
+        raise ValueError(f"{solver!r} is for sums of squares: give the residuals to jn.least_squares")
     if bounds is not None and not isinstance(solver, GradientDescent):
         raise ValueError(f"bounds need solver=jn.GradientDescent(); the solver is {solver!r}")
     return Task(pose, lambda n: solver or default_solver(n), hessians=True)
+
+
+def _squares(residual: Any, solver: Any, bounds: Any) -> Task:
+    residual = checks.hashable(checks.function("residual", residual))
+    chosen = LevenbergMarquardt() if solver is None else checks.solver(solver)
+    if chosen.needs in (Needs.PRODUCT, Needs.CURVATURE):
+        raise ValueError(f"least_squares forms no Hessian-vector products; the solver is {solver!r}")
+    if bounds is not None and not isinstance(chosen, (LevenbergMarquardt, GradientDescent)):
+        raise ValueError(f"bounds need jn.LevenbergMarquardt() or jn.GradientDescent(); the solver is {solver!r}")
+
+    def pose(structure: Structure, args: tuple[Any, ...]) -> Posed:
+        flattened = FlattenedResidual(residual, structure)
+        if bounds is None:
+            return SumOfSquares(flattened), args
+        return SumOfSquares(flattened, bounded=True), (flat_bounds(bounds, structure), *args)
+
+    return Task(pose, lambda n: chosen, hessians=False)
 
 
 def _equations(fun: Any, solver: Any) -> Task:

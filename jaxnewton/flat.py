@@ -68,6 +68,23 @@ class FlattenedSystem:
         return jnp.concatenate([jnp.asarray(leaf, flat.dtype).reshape(-1) for leaf in leaves])
 
 
+@dataclasses.dataclass(frozen=True)
+class FlattenedResidual:
+    """``fun``, which maps x to residuals, any pytree of floating arrays, from flat vector to flat vector."""
+
+    fun: Callable[..., Any]
+    structure: Structure
+
+    def __call__(self, flat: Array, *args: Any) -> Any:
+        leaves = jax.tree.leaves(self.fun(self.structure.restore(flat), *args))
+        if not leaves or sum(math.prod(jnp.shape(leaf)) for leaf in leaves) == 0:
+            raise TypeError("residual must return at least one number; it returned none")
+        for leaf in leaves:
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise TypeError(f"residual must return real floating numbers; it returned dtype {jnp.result_type(leaf)}")
+        return jnp.concatenate([jnp.asarray(leaf, flat.dtype).reshape(-1) for leaf in leaves])
+
+
 def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
     """One flat vector (n,), or (B, n) of starts along the leading axis of every leaf, and how to undo it."""
     leaves, treedef = jax.tree.flatten(_numbers_to_array(x0))

@@ -48,12 +48,18 @@ def cholesky_solve(L: Array, b: Array) -> Array:
 
 
 def qr_solve(A: Array, b: Array) -> tuple[Array, Array]:
-    """A^-1 b by Householder's QR, and the smallest |diagonal entry of R|; A (n, n) need not be symmetric.
+    """The x of least ||A x - b|| by Householder's QR, and the smallest |diagonal entry of R|; A (m, n), m >= n."""
+    R, c = qr_reduce(A, b)
+    return back_substitute(R, c), jnp.min(jnp.abs(jnp.diagonal(R)))
+
+
+def qr_reduce(A: Array, b: Array) -> tuple[Array, Array]:
+    """R (n, n) and the first n of Q'b (n,), of A = QR by Householder's reflections; A (m, n), b (m,), m >= n.
 
     Rolled loops over columns: over lanes every pass is elementwise work, and compilation does not grow with n.
     """
-    n = b.shape[0]
-    row = jnp.arange(n)
+    m, n = A.shape
+    row = jnp.arange(m)
 
     def reflect(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         R, c = carry
@@ -69,6 +75,13 @@ def qr_solve(A: Array, b: Array) -> tuple[Array, Array]:
         return R, c - v * (jnp.sum(v * c) / h)
 
     R, c = lax.fori_loop(0, n, reflect, (A, b))
+    return jnp.where(row[:n, None] > jnp.arange(n)[None, :], 0.0, R[:n]), c[:n]
+
+
+def back_substitute(R: Array, c: Array) -> Array:
+    """R^-1 c of an upper triangular R (n, n); a zero on its diagonal is taken for 1."""
+    n = c.shape[0]
+    row = jnp.arange(n)
     diagonal = jnp.diagonal(R)
 
     def substitute(i: Array, x: Array) -> Array:
@@ -76,7 +89,26 @@ def qr_solve(A: Array, b: Array) -> tuple[Array, Array]:
         known = jnp.sum(R[k] * x)  # x is 0 from k down
         return jnp.where(row == k, (c - known) / jnp.where(diagonal == 0, 1.0, diagonal), x)
 
-    return lax.fori_loop(0, n, substitute, jnp.zeros_like(c)), jnp.min(jnp.abs(diagonal))
+    return lax.fori_loop(0, n, substitute, jnp.zeros_like(c))
+
+
+def forward_substitute(R: Array, b: Array) -> Array:
+    """R'^-1 b of an upper triangular R (n, n); a zero on its diagonal is taken for 1."""
+    return back_substitute(R.T[::-1, ::-1], b[::-1])[::-1]
+
+
+def solve_definite(H: Array, b: Array) -> tuple[Array, Array, Array]:
+    """x = H^-1 b, x'H^-1 x and the smallest pivot, of a positive definite H (n, n); a pivot of 0 or less spoils x."""
+    n = b.shape[0]
+    if unrolls(UNROLL_LDL, n):
+        tiny = jnp.full((), jnp.finfo(H.dtype).tiny, H.dtype)
+        x, smallest, _ = ldl_solve(H, b, tiny)
+        return x, jnp.sum(x * ldl_solve(H, x, tiny)[0]), smallest
+    L = cholesky(H)
+    x = cholesky_solve(L, b)
+    definite = jnp.all(jnp.isfinite(L))
+    smallest = jnp.where(definite, jnp.min(jnp.diagonal(L)) ** 2, 0.0)
+    return jnp.where(definite, x, 0.0), jnp.where(definite, jnp.sum(x * cholesky_solve(L, x)), 1.0), smallest
 
 
 def _one_by_one(fn: Any) -> Any:

@@ -15,6 +15,7 @@ from jaxnewton.types import RUNNING, Array, Evaluation, History, Needs, Outcome,
 
 QUIET_TRIPS = {
     Needs.HESSIAN: 4,
+    Needs.FACTOR: 4,
     Needs.PRODUCT: 8,
     Needs.CURVATURE: 16,
     Needs.GRADIENT: 16,
@@ -64,7 +65,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
-    if solver.needs is not Needs.HESSIAN:  # a poor model of the curvature is no evidence of a minimum
+    if solver.needs not in (Needs.HESSIAN, Needs.FACTOR):  # a poor model of the curvature is no evidence of a minimum
         flat = largest <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), 1.0)
         floor = jnp.where(flat, floor, jnp.int32(Status.LINE_SEARCH_FAILED))
     status = jnp.full((), RUNNING, jnp.int32)

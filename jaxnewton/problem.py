@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnewton import linalg
 from jaxnewton.types import Array, Evaluation, Needs
 
 
@@ -96,6 +97,63 @@ class System(Problem):
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
         return _residual_and_jacobian(lambda x: jax.vmap(self.fun, (-1, *axes), -1)(x, *args), x, needs)
+
+
+@dataclasses.dataclass(frozen=True)
+class SumOfSquares(Problem):
+    """f = r'r / 2 of residuals ``fun(x, *args) -> r`` (m,), with g = J'r and Gauss and Newton's H = J'J.
+
+    ``bounded``: the first of ``args`` are ``Bounds``, each (n,); as in ``Bounded`` steps are clipped and g projected,
+    and what a bound holds has no part in J but a 1 on the diagonal.
+    """
+
+    fun: Callable[..., Array]
+    bounded: bool = False
+
+    def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
+        at = self.evaluate_lanes(x[:, None], args, (None,) * len(args), needs)
+        return Evaluation(at.f[0], at.g[:, 0], None if at.H is None else at.H[..., 0])
+
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        if needs not in (Needs.GRADIENT, Needs.HESSIAN, Needs.FACTOR):
+            raise NotImplementedError(f"a sum of squares has no {needs.value}")
+        bounds, args, axes = (args[0], args[1:], axes[1:]) if self.bounded else (None, args, axes)
+
+        def residuals(x: Array) -> Array:
+            return jax.vmap(self.fun, (-1, *axes), -1)(x, *args)
+
+        if needs is Needs.GRADIENT:
+            r, pull = jax.vjp(residuals, x)
+            return Evaluation(0.5 * jnp.sum(r * r, axis=0), self._projected(pull(r)[0], x, bounds)[0], None)
+        r, derivative = jax.linearize(residuals, x)
+        J = jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape)), out_axes=1)(_basis(x))  # (m, n, lanes)
+        g, held = self._projected(jnp.sum(J * r[:, None], axis=0), x, bounds)
+        f = 0.5 * jnp.sum(r * r, axis=0)
+        eye = jnp.eye(x.shape[0], dtype=x.dtype)[:, :, None]
+        if bounds is not None:
+            J = jnp.where(held[None], 0.0, J)
+        if needs is Needs.HESSIAN:
+            H = jnp.sum(J[:, :, None] * J[:, None], axis=0)
+            return Evaluation(f, g, H if bounds is None else H + jnp.where(held[None], eye, 0.0))
+        if bounds is not None:
+            J = jnp.concatenate([J, jnp.where(held[None], eye, 0.0)])
+        short = max(x.shape[0] - r.shape[0], 0) if bounds is None else x.shape[0]
+        J = jnp.pad(J, ((0, max(x.shape[0] - J.shape[0], 0)), (0, 0), (0, 0)))
+        r = jnp.pad(r, ((0, short), (0, 0)))
+        R, c = jax.vmap(linalg.qr_reduce, -1, -1)(J, r)
+        return Evaluation(f, g, jnp.concatenate([R, c[:, None]], axis=1))
+
+    def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
+        return jnp.clip(x + step, *args[0]) if self.bounded else x + step
+
+    @staticmethod
+    def _projected(g: Array, x: Array, bounds: Any) -> tuple[Array, Array]:
+        """g, and which of x a bound holds against it."""
+        if bounds is None:
+            return g, jnp.zeros(g.shape, bool)
+        lower, upper = (jnp.broadcast_to(side[:, None], x.shape) for side in bounds)
+        held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))
+        return _project(g, x, lower, upper), held
 
 
 def _residual_and_jacobian(fun: Callable[[Array], Array], x: Array, needs: Needs) -> Evaluation:

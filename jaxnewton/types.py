@@ -27,6 +27,7 @@ class Status(enum.IntEnum):
     SINGULAR = 6
     LINE_SEARCH_FAILED = 7
     INFEASIBLE = 8
+    SEPARATED = 9
 
 
 RUNNING = -1  # the status of a lane that has not ended; never seen in a Solution
@@ -42,6 +43,7 @@ MESSAGES = {
     "(equations: the Jacobian is singular, and this is no root)",
     Status.LINE_SEARCH_FAILED: "no step, however short, was accepted although the gradient is not small",
     Status.INFEASIBLE: "no point that satisfies the constraints was found",
+    Status.SEPARATED: "the classes are separated: the likelihood rises without end and has no maximum",
 }
 
 
@@ -57,10 +59,15 @@ class Needs(enum.Enum):
     CURVATURE = "f, g, g'Hg"
     PRODUCT = "f, g, v -> Hv"
     HESSIAN = "f, g, H"
+    FACTOR = "f, g, [R, Q'r] of J = QR (sums of squares only)"
 
 
 class Evaluation(NamedTuple):
-    """A problem at one point. ``H`` is None, the scalar g'Hg, the function v -> Hv, or H (n, n), by ``Needs``."""
+    """A problem at one point.
+
+    ``H`` is, by ``Needs``, None, the scalar g'Hg, the function v -> Hv, H (n, n), or of a sum of squares the triangle R
+    (n, n) of its Jacobian's QR factorisation beside Q'r, (n, n + 1): R'R stands for H, and g is R'Q'r.
+    """
 
     f: Array  # ()
     g: Array  # (n,)

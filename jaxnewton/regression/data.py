@@ -1,0 +1,177 @@
+"""What a regression is given: checked, brought to one dtype, its stack flattened, its columns centred and scaled."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnewton.types import Array, is_traced
+
+SHOWN = 8  # rows or columns that a message lists
+
+
+class Data(NamedTuple):
+    """The arguments of one fit, or of a stack: an argument has a leading axis B, or is shared by all (``axes``)."""
+
+    X: Array  # (m, p), (B, m, p)
+    y: Array  # (m,), (B, m)
+    weights: Array  # (m,) or (1,), (B, m)
+    offset: Array  # (m,) or (1,), (B, m)
+    ridge: Array  # (), (B,)
+
+
+class Stack(NamedTuple):
+    """How the fits were stacked."""
+
+    lead: tuple[int, ...]  # leading axes; (): one fit
+    axes: Data  # of each argument: 0 or None
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.lead)
+
+    def restore(self, tree: Any) -> Any:
+        """Leaves (B, ...), or (...) for one fit, to (*lead, ...)."""
+        if not self.lead:
+            return tree
+        return jax.tree.map(lambda leaf: leaf.reshape(*self.lead, *leaf.shape[1:]), tree)
+
+
+class Columns(NamedTuple):
+    """The columns that are solved with, intercept first: those of X less their centres, over their scales."""
+
+    Z: Array  # (..., m, q)
+    center: Array  # (..., p); 0 without an intercept
+    scale: Array  # (..., p); 1 for a column that does not vary
+
+
+def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data, Stack]:
+    """Checked arrays of one floating dtype.
+
+    Raises:
+        TypeError, ValueError: a shape, dtype or value is wrong; the message names the argument and the rows.
+    """
+    arrays = {"X": _numbers("X", X), "y": _numbers("y", y)}
+    if arrays["X"].ndim < 2:
+        raise ValueError(f"X must have the shape (..., rows, columns); it has {arrays['X'].shape}")
+    if arrays["y"].ndim < 1:
+        raise ValueError("y must have the shape (..., rows); it is a single number")
+    m, p = arrays["X"].shape[-2:]
+    if m == 0:
+        raise ValueError(f"X has no rows: its shape is {arrays['X'].shape}")
+    for name, given in (("weights", weights), ("offset", offset)):
+        arrays[name] = _numbers(name, [float(name == "weights")] if given is None else given)
+        if arrays[name].ndim < 1:
+            raise ValueError(f"{name} must have the shape (..., rows); it is a single number")
+    for name in ("y", *(name for name, given in (("weights", weights), ("offset", offset)) if given is not None)):
+        if arrays[name].shape[-1] != m:
+            raise ValueError(f"{name} must have as many rows as X, {m}; its shape is {arrays[name].shape}")
+    arrays["ridge"] = _numbers("ridge", ridge)
+
+    own = {"X": 2, "ridge": 0}
+    leads = {name: array.shape[: array.ndim - own.get(name, 1)] for name, array in arrays.items()}
+    try:
+        lead = np.broadcast_shapes(*leads.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {arrays[name].shape}" for name in arrays if leads[name])
+        raise ValueError(f"the leading axes, one problem each, do not broadcast: {shapes}") from None
+    if math.prod(lead) == 0:
+        raise ValueError(f"the stack holds no problems: its leading axes are {lead}")
+    for name, array in arrays.items():
+        if not is_traced(array):
+            _refuse(name, array)
+    dtype = functools.reduce(jnp.promote_types, (a.dtype for a in arrays.values() if a.dtype.kind == "f"), None)
+    dtype = jnp.result_type(float) if dtype is None else dtype
+    if dtype not in (jnp.float32, jnp.float64):
+        dtype = jnp.float32  # half precision is for storage
+
+    def place(name: str, array: Any) -> Array:
+        if leads[name]:
+            array = jnp.broadcast_to(jnp.asarray(array), lead + array.shape[len(leads[name]) :])
+            array = array.reshape(-1, *array.shape[len(lead) :])
+        return jnp.asarray(array, jax.dtypes.canonicalize_dtype(dtype))
+
+    data = Data(**{name: place(name, array) for name, array in arrays.items()})
+    return data, Stack(lead, Data(**{name: 0 if leads[name] else None for name in arrays}))  # pyright: ignore
+
+
+def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
+    """``fn(*args)`` for every fit; ``axes``: per argument a pytree of 0 and None; without a 0: one fit."""
+    stacked = any(axis == 0 for axis in jax.tree.leaves(axes))
+    return jax.vmap(fn, in_axes=axes)(*args) if stacked else fn(*args)
+
+
+def standardise(X: Array, intercept: bool) -> Columns:
+    """The columns to solve with, of one fit; a column that does not vary beside an intercept becomes 0."""
+    m, p = X.shape
+    center = jnp.mean(X, axis=0) if intercept else jnp.zeros(p, X.dtype)
+    Z = X - center[None, :]
+    largest = jnp.max(jnp.abs(Z), axis=0, initial=0.0)
+    varies = largest > 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
+    largest = jnp.where(varies, largest, 1.0)
+    scale = largest * jnp.sqrt(jnp.mean((Z / largest[None, :]) ** 2, axis=0))  # no square overflows
+    scale = jnp.where(varies, scale, 1.0)
+    Z = jnp.where(varies[None, :], Z / scale[None, :], 0.0)
+    return Columns(jnp.concatenate([jnp.ones((m, 1), X.dtype), Z], axis=1) if intercept else Z, center, scale)
+
+
+def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
+    """(q,) the ridge for the coefficients of Z; 0 for the intercept's."""
+    each = ridge / scale**2
+    return jnp.concatenate([jnp.zeros(1, each.dtype), each]) if intercept else each
+
+
+def back(center: Array, scale: Array, intercept: bool) -> Array:
+    """(q, q): takes coefficients of Z to those of X."""
+    if not intercept:
+        return jnp.diag(1 / scale)
+    q = scale.shape[0] + 1
+    T = jnp.diag(jnp.concatenate([jnp.ones(1, scale.dtype), 1 / scale]))
+    return T.at[0, 1:].set(-center / scale) if q > 1 else T
+
+
+def _numbers(name: str, given: Any) -> Any:
+    """A NumPy or JAX array of real numbers."""
+    array = given if isinstance(given, (np.ndarray, jax.Array)) else np.asarray(given)
+    if array.dtype == object:
+        try:
+            array = array.astype(float)
+        except (TypeError, ValueError):
+            pass
+    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must hold real numbers; its dtype is {array.dtype}")
+    return array
+
+
+def _refuse(name: str, array: Any) -> None:
+    """Raise for what no fit can use, with the places where it stands."""
+    array = np.asarray(array)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))
+        rows = np.unique(bad[:, array.ndim - (2 if name == "X" else 1)]) if name != "ridge" else []
+        where = f" in rows {listed(rows)}" if len(rows) else ""
+        raise ValueError(f"{name} must be finite; it has nan or inf{where}. Drop or fill these")
+    if name in ("weights", "ridge") and (array < 0).any():
+        raise ValueError(f"{name} must not be negative; its smallest is {array.min()}")
+    if name == "weights" and not (array > 0).any(axis=-1).all():
+        raise ValueError("weights must not all be 0: no row is left")
+
+
+def refuse_values(name: str, given: Any, wrong: Any, wanted: str) -> None:
+    """Raise where ``wrong`` marks entries of (..., m) that the model cannot have; None: nothing is known."""
+    if wrong is not None and np.any(wrong):
+        rows = np.unique(np.argwhere(np.asarray(wrong))[:, -1])
+        value = np.asarray(given)[np.asarray(wrong)].flat[0]
+        raise ValueError(f"{name} must be {wanted}; it is {value!s} in rows {listed(rows)}")
+
+
+def listed(values: Any) -> str:
+    """The first few, and how many more there are."""
+    shown = ", ".join(str(int(value)) for value in values[:SHOWN])
+    return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

@@ -1,0 +1,76 @@
+"""A fit as a table of text, as statistics packages print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxnewton.types import Status
+
+if TYPE_CHECKING:
+    from jaxnewton.regression.fit import Fit
+
+
+def table(fit: Fit, names: list[str] | None, level: float) -> str:
+    """The head, one line a coefficient, and the verdict in words where it is not a success."""
+    coefficients = _rows(fit, names, level)
+    letter = "t" if fit.student else "z"
+    ends = f"[{(1 - level) / 2:.3g}", f"{(1 + level) / 2:.3g}]"
+    header = ("", "coef", "std err", letter, f"P>|{letter}|", *ends)
+    cells = [(name, *(_number(v) for v in values[:2]), f"{values[2]:.3f}", f"{values[3]:.3f}", *(_number(v) for v in values[4:])) for name, values in coefficients]
+    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
+    width = max(sum(widths) + 2 * (len(widths) - 1), 64)
+    lines = [fit.response.title, "=" * width, *_head(fit, width), "-" * width]
+    lines += [_line(row, widths) for row in [header]] + ["-" * width] + [_line(row, widths) for row in cells]
+    lines.append("=" * width)
+    if not bool(fit.success):
+        lines.append(f"{Status(int(fit.status)).name}: {fit.message}")
+    return "\n".join(lines)
+
+
+def _rows(fit: Fit, names: list[str] | None, level: float) -> list[tuple[str, list[float]]]:
+    """Name, estimate, standard error, statistic, p-value and interval of every coefficient."""
+    count = fit.params.shape[0]
+    names = [f"x{i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
+    if len(names) != count:
+        raise ValueError(f"names must have one name for each of the {count} columns of X; it has {len(names)}")
+    parts = [fit.params, fit.stderr, fit.zvalues, fit.pvalues, *fit.conf_int(level)]
+    columns = np.stack([np.asarray(part, float).reshape(count, -1) for part in parts], axis=-1)  # (p, classes, 6)
+    if fit.intercept is not None:
+        interval = fit.intercept_conf_int(level)
+        assert interval is not None
+        first = [fit.intercept, fit.intercept_stderr, fit.intercept_zvalue, fit.intercept_pvalue, *interval]
+        one = np.stack([np.asarray(part, float).reshape(-1) for part in first], axis=-1)[None]
+        columns, names = np.concatenate([one, columns]), ["intercept", *names]
+    classes = columns.shape[1]
+    labels = getattr(fit.response, "labels", lambda: [""])()
+    return [
+        (f"{labels[k]}{name}", list(columns[j, k])) for k in range(classes) for j, name in enumerate(names)
+    ]
+
+
+def _head(fit: Fit, width: int) -> list[str]:
+    pairs = [
+        ("rows", f"{int(fit.rows)}"),
+        ("log-likelihood", _number(fit.loglik)),
+        ("residual df", f"{int(fit.df_residual)}"),
+        ("deviance", _number(fit.deviance)),
+        ("status", Status(int(fit.status)).name),
+        ("dispersion", _number(fit.dispersion)),
+        ("AIC", _number(fit.aic)),
+        ("BIC", _number(fit.bic)),
+    ]
+    half = (width - 2) // 2
+    cells = [f"{name}:{value:>{half - len(name) - 1}}" for name, value in pairs]
+    return [f"{left}  {right}" for left, right in zip(cells[::2], cells[1::2], strict=True)]
+
+
+def _number(value: object) -> str:
+    number = float(np.asarray(value))
+    return f"{number:.6g}" if np.isfinite(number) else str(number)
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = [f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}" for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+    return "  ".join(cells)
