@@ -81,7 +81,9 @@ class FlattenedResidual:
             raise TypeError("residual must return at least one number; it returned none")
         for leaf in leaves:
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                raise TypeError(f"residual must return real floating numbers; it returned dtype {jnp.result_type(leaf)}")
+                raise TypeError(
+                    f"residual must return real floating numbers; it returned dtype {jnp.result_type(leaf)}"
+                )
         return jnp.concatenate([jnp.asarray(leaf, flat.dtype).reshape(-1) for leaf in leaves])
 
 

@@ -2,6 +2,9 @@
 
 from jaxnewton.regression.families import NegativeBinomial
 from jaxnewton.regression.fit import Fit
-from jaxnewton.regression.glm import glm
+from jaxnewton.regression.glm import glm, logistic, poisson
+from jaxnewton.regression.linear import linear
+from jaxnewton.regression.nonlinear import nonlinear
+from jaxnewton.regression.softmax import softmax
 
-__all__ = ["Fit", "NegativeBinomial", "glm"]
+__all__ = ["Fit", "NegativeBinomial", "glm", "linear", "logistic", "nonlinear", "poisson", "softmax"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxnewton.types import Array, is_traced
 
@@ -86,16 +86,13 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     for name, array in arrays.items():
         if not is_traced(array):
             _refuse(name, array)
-    dtype = functools.reduce(jnp.promote_types, (a.dtype for a in arrays.values() if a.dtype.kind == "f"), None)
-    dtype = jnp.result_type(float) if dtype is None else dtype
-    if dtype not in (jnp.float32, jnp.float64):
-        dtype = jnp.float32  # half precision is for storage
+    dtype = widest(*arrays.values())
 
     def place(name: str, array: Any) -> Array:
         if leads[name]:
             array = jnp.broadcast_to(jnp.asarray(array), lead + array.shape[len(leads[name]) :])
             array = array.reshape(-1, *array.shape[len(lead) :])
-        return jnp.asarray(array, jax.dtypes.canonicalize_dtype(dtype))
+        return jnp.asarray(array, dtype)
 
     data = Data(**{name: place(name, array) for name, array in arrays.items()})
     return data, Stack(lead, Data(**{name: 0 if leads[name] else None for name in arrays}))  # pyright: ignore
@@ -108,17 +105,34 @@ def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
 
 
 def standardise(X: Array, intercept: bool) -> Columns:
-    """The columns to solve with, of one fit; a column that does not vary beside an intercept becomes 0."""
+    """The columns to solve with, of one fit; a column that does not vary beside an intercept becomes 0.
+
+    Centres of few bits and scales that are powers of 2 lose nothing of data with few digits.
+    """
     m, p = X.shape
-    center = jnp.mean(X, axis=0) if intercept else jnp.zeros(p, X.dtype)
+    center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(p, X.dtype)
     Z = X - center[None, :]
     largest = jnp.max(jnp.abs(Z), axis=0, initial=0.0)
     varies = largest > 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
     largest = jnp.where(varies, largest, 1.0)
     scale = largest * jnp.sqrt(jnp.mean((Z / largest[None, :]) ** 2, axis=0))  # no square overflows
-    scale = jnp.where(varies, scale, 1.0)
+    scale = jnp.where(varies, _power_of_two(scale), 1.0)
     Z = jnp.where(varies[None, :], Z / scale[None, :], 0.0)
     return Columns(jnp.concatenate([jnp.ones((m, 1), X.dtype), Z], axis=1) if intercept else Z, center, scale)
+
+
+def _of_few_bits(values: Array) -> Array:
+    """Rounded to half the bits of its dtype."""
+    values = lax.stop_gradient(values)
+    digits, exponent = jnp.frexp(values)
+    bits = jnp.finfo(values.dtype).nmant // 2
+    return jnp.ldexp(jnp.round(jnp.ldexp(digits, bits)), exponent - bits).astype(values.dtype)
+
+
+def _power_of_two(values: Array) -> Array:
+    """The next power of 2, of positive values."""
+    values = lax.stop_gradient(values)
+    return jnp.ldexp(jnp.ones_like(values), jnp.frexp(values)[1]).astype(values.dtype)
 
 
 def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
@@ -134,6 +148,13 @@ def back(center: Array, scale: Array, intercept: bool) -> Array:
     q = scale.shape[0] + 1
     T = jnp.diag(jnp.concatenate([jnp.ones(1, scale.dtype), 1 / scale]))
     return T.at[0, 1:].set(-center / scale) if q > 1 else T
+
+
+def widest(*arrays: Any) -> Any:
+    """The dtype to compute in: float64 where JAX has it and an array is float64, or none is floating; else float32."""
+    kinds = [jnp.finfo(array.dtype).bits for array in arrays if jnp.issubdtype(array.dtype, jnp.floating)]
+    double = jnp.result_type(float)
+    return double if not kinds or max(kinds) == 64 else jnp.dtype("float32")  # half precision is for storage
 
 
 def _numbers(name: str, given: Any) -> Any:

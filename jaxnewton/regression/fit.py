@@ -28,7 +28,16 @@ class Response(Protocol):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
-        "params", "intercept", "joint_covariance", "loglik", "deviance", "dispersion", "rows", "rank", "status", "nit",
+        "params",
+        "intercept",
+        "joint_covariance",
+        "loglik",
+        "deviance",
+        "dispersion",
+        "rows",
+        "rank",
+        "status",
+        "nit",
         "direction",
     ],
     meta_fields=["response", "student"],
@@ -145,6 +154,14 @@ class Fit:
             return jax.nn.one_hot(y, mean.shape[-1], dtype=mean.dtype) - mean
         return y.astype(mean.dtype) - mean
 
+    @property
+    def best(self) -> Fit:
+        """Of a stack of fits of the same data: the success of lowest deviance, or without any the lowest (host only)."""
+        deviance = np.asarray(self.deviance).reshape(-1)
+        order = np.lexsort((np.where(np.isnan(deviance), np.inf, deviance), ~np.asarray(self.success).reshape(-1)))
+        axes = self.status.ndim
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:])[int(order[0])], self)
+
     def summary(self, names: list[str] | None = None, level: float = 0.95) -> str:
         """A table as statistics packages print it (one fit; host only).
 
@@ -212,7 +229,9 @@ class Fit:
         first = [] if self.intercept is None else ["intercept"]
         names = first + [f"x{i + 1}" for i in range(direction.shape[1] - len(first))]
         suffix = [""] if self._classes() == 1 else [f" (class {k + 1})" for k in range(self._classes())]
-        found = [(name + suffix[k], value) for k, row in enumerate(direction) for name, value in zip(names, row, strict=True)]
+        found = [
+            (name + suffix[k], value) for k, row in enumerate(direction) for name, value in zip(names, row, strict=True)
+        ]
         largest = np.abs(direction).max()
         return sorted((one for one in found if abs(one[1]) > 1e-6 * largest), key=lambda one: -abs(one[1]))[:8]
 

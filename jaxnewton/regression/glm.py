@@ -40,7 +40,9 @@ class Likelihood(Problem):
         deviance, score, information = (jnp.where(counted, weights * part, 0.0) for part in term)
         f = jnp.sum(deviance) + 0.5 * jnp.sum(penalty * x * x)
         g = penalty * x - score @ Z
-        return Evaluation(f, g, None if needs is Needs.GRADIENT else (information[:, None] * Z).T @ Z + jnp.diag(penalty))
+        return Evaluation(
+            f, g, None if needs is Needs.GRADIENT else (information[:, None] * Z).T @ Z + jnp.diag(penalty)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +126,39 @@ def glm(
     axes = arg_axes(stack.axes)
     found = solve(problem, start, args, axes, stack, tol, max_steps or MAX_STEPS)
     fields = _infer(problem, intercept, stack.axes, data, columns, penalty, found.x, found.status)
-    params, first, *others = stack.restore(fields)
-    nit = stack.restore(found.nit)
-    return as_fit(params, first, others, nit, Predictor(chosen, means), chosen.dispersed)
+    return as_fit(stack, fields, found.nit, Predictor(chosen, means), chosen.dispersed)
+
+
+def logistic(X: Any, y: Any, **options: Any) -> Fit:
+    """Logistic regression: ``glm`` of the binomial family with the logit link, which is where its options are told.
+
+    Args:
+        X: (..., m, p).
+        y: (..., m) 0 or 1, or the share of successes in ``weights`` trials.
+        options: intercept, ridge, weights, offset, tol, max_steps.
+    """
+    return _of_family("logistic", X, y, "binomial", "logit", options)
+
+
+def poisson(X: Any, y: Any, **options: Any) -> Fit:
+    """Poisson regression: ``glm`` of the Poisson family with the log link, which is where its options are told.
+
+    Args:
+        X: (..., m, p).
+        y: (..., m) counts, or rates with ``weights`` for the exposures.
+        options: intercept, ridge, weights, offset, tol, max_steps.
+    """
+    return _of_family("poisson", X, y, "poisson", "log", options)
+
+
+OPTIONS = ("intercept", "ridge", "weights", "offset", "tol", "max_steps")
+
+
+def _of_family(verb: str, X: Any, y: Any, family: str, link: str, options: dict[str, Any]) -> Fit:
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"{verb} has no option {name!r}; it has {', '.join(OPTIONS)}")
+    return glm(X, y, family=family, link=link, **options)
 
 
 def arg_axes(axes: Data) -> tuple[int | None, ...]:
@@ -142,7 +174,16 @@ def solve(
     if not stack.lead:
         return solve_one(task, start, args, tol=tol, max_steps=max_steps)
     return solve_many(
-        task, start, args, args_axes=axes, tol=tol, max_steps=max_steps, width=None, keep=None, devices=None, progress=False
+        task,
+        start,
+        args,
+        args_axes=axes,
+        tol=tol,
+        max_steps=max_steps,
+        width=None,
+        keep=None,
+        devices=None,
+        progress=False,
     )
 
 
@@ -196,14 +237,23 @@ def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Ar
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _infer(
-    problem: Likelihood, intercept: bool, axes: Data, data: Data, columns: Columns, penalty: Array, theta: Array, status: Array
+    problem: Likelihood,
+    intercept: bool,
+    axes: Data,
+    data: Data,
+    columns: Columns,
+    penalty: Array,
+    theta: Array,
+    status: Array,
 ) -> Fields:
     q = columns.Z.shape[-1]
     X_axes = Columns(axes.X, axes.X, axes.X)  # pyright: ignore
     inner = arg_axes(axes)
     of = 0 if any(axis == 0 for axis in jax.tree.leaves(axes)) else None
 
-    def one(theta: Array, status: Array, columns: Columns, y: Array, weights: Array, offset: Array, penalty: Array) -> Any:
+    def one(
+        theta: Array, status: Array, columns: Columns, y: Array, weights: Array, offset: Array, penalty: Array
+    ) -> Any:
         args = (columns.Z, y, weights, offset, penalty)
         f, g, H = problem.evaluate(theta, args, Needs.HESSIAN)
         eta = columns.Z @ theta + offset
@@ -237,10 +287,14 @@ def _infer(
     status = inference.verdicts(status, separated, rank, q)
     direction = jnp.where(jnp.expand_dims(separated, -1), way, null)
 
-    def finish(T: Array, theta: Array, inverse: Array, direction: Array, dispersion: Array) -> tuple[Array, Array, Array]:
+    def finish(
+        T: Array, theta: Array, inverse: Array, direction: Array, dispersion: Array
+    ) -> tuple[Array, Array, Array]:
         there = T @ direction
         length = jnp.sqrt(jnp.sum(there * there))
         return T @ theta, dispersion * (T @ inverse @ T.T), there / jnp.where(length > 0, length, 1.0)
+
+    inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
 
     coefficients, covariance, direction = over_stack(
         finish, (axes.X, of, of, of, of), back_to, theta, inverse, direction, dispersion
@@ -251,7 +305,16 @@ def _infer(
 
 
 def _separation(
-    problem: Likelihood, axes: Data, data: Data, Z: Array, penalty: Array, theta: Array, status: Array, H: Array, g: Array, of: Any
+    problem: Likelihood,
+    axes: Data,
+    data: Data,
+    Z: Array,
+    penalty: Array,
+    theta: Array,
+    status: Array,
+    H: Array,
+    g: Array,
+    of: Any,
 ) -> tuple[Array, Array]:
     """Which fits have separated classes, and along what; only looked for where a fit did not end well."""
     nowhere = jnp.zeros(status.shape, bool), jnp.zeros_like(theta)
@@ -283,7 +346,6 @@ def _separation(
     return jax.lax.cond(jnp.all(inference.succeeded(status)), lambda: nowhere, look)
 
 
-def as_fit(params: Array, first: Array | None, others: list[Array], nit: Array, response: Any, student: bool) -> Fit:
-    """The Fit of inference's fields."""
-    covariance, loglik, deviance, dispersion, rows, rank, status, direction = others
-    return Fit(params, first, covariance, loglik, deviance, dispersion, rows, rank, status, nit, direction, response, student)
+def as_fit(stack: Stack, fields: Fields, nit: Array, response: Any, student: bool) -> Fit:
+    """The Fit of inference's fields, stacked as the data were."""
+    return Fit(**stack.restore(fields._asdict() | {"nit": nit}), response=response, student=student)

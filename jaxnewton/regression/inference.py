@@ -77,7 +77,12 @@ def separates(margins: Array, counts: Array) -> Array:
     counts = counts.reshape(-1, *(1 for _ in margins.shape[1:]))
     margins = jnp.where(counts, margins, 0.0)
     largest = jnp.max(jnp.abs(margins))
-    return jnp.isfinite(largest) & (largest > 0) & (jnp.min(margins) >= -SURE * largest) & (jnp.max(margins) > 0.5 * largest)
+    return (
+        jnp.isfinite(largest)
+        & (largest > 0)
+        & (jnp.min(margins) >= -SURE * largest)
+        & (jnp.max(margins) > 0.5 * largest)
+    )
 
 
 def verdicts(status: Array, separated: Array, rank: Array, d: int) -> Array:

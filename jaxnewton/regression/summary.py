@@ -18,7 +18,16 @@ def table(fit: Fit, names: list[str] | None, level: float) -> str:
     letter = "t" if fit.student else "z"
     ends = f"[{(1 - level) / 2:.3g}", f"{(1 + level) / 2:.3g}]"
     header = ("", "coef", "std err", letter, f"P>|{letter}|", *ends)
-    cells = [(name, *(_number(v) for v in values[:2]), f"{values[2]:.3f}", f"{values[3]:.3f}", *(_number(v) for v in values[4:])) for name, values in coefficients]
+    cells = [
+        (
+            name,
+            *(_number(v) for v in values[:2]),
+            f"{values[2]:.3f}",
+            f"{values[3]:.3f}",
+            *(_number(v) for v in values[4:]),
+        )
+        for name, values in coefficients
+    ]
     widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
     width = max(sum(widths) + 2 * (len(widths) - 1), 64)
     lines = [fit.response.title, "=" * width, *_head(fit, width), "-" * width]
@@ -32,7 +41,8 @@ def table(fit: Fit, names: list[str] | None, level: float) -> str:
 def _rows(fit: Fit, names: list[str] | None, level: float) -> list[tuple[str, list[float]]]:
     """Name, estimate, standard error, statistic, p-value and interval of every coefficient."""
     count = fit.params.shape[0]
-    names = [f"x{i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
+    letter = getattr(fit.response, "letter", "x")
+    names = [f"{letter}{i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
     if len(names) != count:
         raise ValueError(f"names must have one name for each of the {count} columns of X; it has {len(names)}")
     parts = [fit.params, fit.stderr, fit.zvalues, fit.pvalues, *fit.conf_int(level)]
@@ -45,9 +55,7 @@ def _rows(fit: Fit, names: list[str] | None, level: float) -> list[tuple[str, li
         columns, names = np.concatenate([one, columns]), ["intercept", *names]
     classes = columns.shape[1]
     labels = getattr(fit.response, "labels", lambda: [""])()
-    return [
-        (f"{labels[k]}{name}", list(columns[j, k])) for k in range(classes) for j, name in enumerate(names)
-    ]
+    return [(f"{labels[k]}{name}", list(columns[j, k])) for k in range(classes) for j, name in enumerate(names)]
 
 
 def _head(fit: Fit, width: int) -> list[str]:
@@ -72,5 +80,8 @@ def _number(value: object) -> str:
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}" for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+    cells = [
+        f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
     return "  ".join(cells)

@@ -12,7 +12,6 @@ from jaxnewton.solvers.second_order import SecondOrder, State, modified_solve, r
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Newton(SecondOrder):
     """Newton's method: one factorisation of H + mu I a trip, LDL' unrolled over lanes for small n, Cholesky above.

@@ -1,0 +1,198 @@
+"""Linear least squares by Householder's QR, refined with residuals of twice the precision (Bjorck 1967)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnewton import checks
+from jaxnewton.regression import precise
+from jaxnewton.regression.data import Columns, Data, back, gather, over_stack, penalties, standardise
+from jaxnewton.regression.families import Gaussian
+from jaxnewton.regression.fit import Fit
+from jaxnewton.regression.glm import Fields, as_fit, linear_predictor
+from jaxnewton.regression.links import LINKS
+from jaxnewton.types import Array, Status
+
+METHODS = ("qr", "svd")
+REFINEMENTS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """X params + intercept + offset."""
+
+    title = "Linear regression"
+
+    def __call__(self, X: Any, params: Array, intercept: Array | None, offset: Any) -> Array:
+        mean = linear_predictor(X, params, offset)
+        return mean if intercept is None else mean + intercept[..., None]
+
+
+def linear(
+    X: Any,
+    y: Any,
+    *,
+    intercept: bool = True,
+    ridge: Any = 0.0,
+    weights: Any = None,
+    offset: Any = None,
+    method: str = "qr",
+) -> Fit:
+    """Fit y = X params + intercept + offset by least squares, or a stack of such. Works under ``jit`` and ``vmap``.
+
+    Minimises sum(weights * residuals**2) / 2 + ridge/2 ||params||^2; there is no iteration, so neither ``tol`` nor
+    ``max_steps``.
+
+    Args:
+        X: (..., m, p) rows of observations, without a column for the intercept.
+        y: (..., m). Leading axes of all arguments broadcast; an argument without them is shared by all fits.
+        intercept: whether to fit one. It is not penalised.
+        ridge: (...,) at least 0.
+        weights: (..., m) at least 0: the variance of a row is the dispersion over its weight.
+        offset: (..., m) subtracted from y.
+        method: "qr": Householder's factorisation, and the singular values where that finds X of deficient rank; "svd":
+            the singular values at once.
+
+    Returns:
+        A Fit with Student's t for its tests. Where the columns do not determine all coefficients the status is
+        SINGULAR and params those of least norm; ``predict`` is as good as ever, covariance is nan. With ridge > 0,
+        covariance is dispersion (X'X + ridge)^-1. deviance: the weighted sum of squares.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above, or not finite; the message names it and the rows.
+    """
+    if method not in METHODS:
+        raise ValueError(f'method must be "qr" or "svd"; it is {method!r}')
+    intercept = checks.flag("intercept", intercept)
+    data, stack = gather(X, y, weights, offset, ridge)
+    penalised = not (isinstance(ridge, (int, float)) and ridge == 0)
+    fields = _fit(intercept, penalised, method == "svd", stack.axes, data)
+    nit = jnp.ones_like(fields.status)
+    return as_fit(stack, fields, nit, Line(), True)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _fit(intercept: bool, penalised: bool, by_svd: bool, axes: Data, data: Data) -> Fields:
+    columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
+    each = Columns(axes.X, axes.X, axes.X)  # pyright: ignore
+    of = 0 if any(axis == 0 for axis in jax.tree.leaves(axes)) else None
+
+    def quick(columns: Columns, data: Data) -> tuple[Array, Array, Array]:
+        Z, b, penalty = _system(intercept, columns, data)
+        q = Z.shape[1]
+        A = jnp.concatenate([Z, jnp.diag(jnp.sqrt(penalty))]) if penalised else Z
+        A = jnp.pad(A, ((0, max(q - A.shape[0], 0)), (0, 0)))
+        b = jnp.pad(b, (0, A.shape[0] - b.shape[0]))
+        Q, R = jnp.linalg.qr(A)
+        diagonal = jnp.abs(jnp.diagonal(R))
+        norm = jnp.sqrt(jnp.max(jnp.sum(A * A, axis=0), initial=0.0))
+        singular = ~(jnp.min(diagonal, initial=jnp.inf) > 10 * q * jnp.finfo(A.dtype).eps * norm)
+        R = jnp.where(singular, jnp.eye(q, dtype=A.dtype), R)
+        inverse = jax.scipy.linalg.solve_triangular(R, jnp.eye(q, dtype=A.dtype))
+        theta, r = jnp.zeros(q, A.dtype), jnp.zeros_like(b)
+        for _ in range(1 + REFINEMENTS):  # of r + A theta = b, A'r = 0
+            missing, slope = precise.residual(A, theta, b, r), -precise.inner(A, r)
+            pulled = inverse.T @ slope
+            step = inverse @ (Q.T @ missing - pulled)
+            theta, r = theta + step, r + missing - A @ step
+        return theta, inverse @ inverse.T, singular
+
+    theta, inverse, singular = over_stack(quick, (each, axes), columns, data)
+    q = theta.shape[-1]
+
+    def least_norm(columns: Columns, data: Data) -> tuple[Array, Array, Array, Array]:
+        return _by_singular_values(intercept, columns, data)
+
+    def as_it_is() -> tuple[Array, ...]:
+        return theta, jnp.full(singular.shape, q, jnp.int32), jnp.zeros_like(theta), inverse
+
+    def deficient() -> tuple[Array, ...]:
+        other, rank, null, whole = over_stack(least_norm, (each, axes), columns, data)
+        use = (singular | by_svd)[..., None]
+        inner = jnp.where(use[..., None], whole, inverse)
+        return (
+            jnp.where(use, other, theta), jnp.where(use[..., 0], rank, q), jnp.where(use, null, 0.0), inner
+        )  # fmt: skip
+
+    theta, rank, null, inverse = deficient() if by_svd else lax.cond(jnp.any(singular), deficient, as_it_is)
+
+    def finish(columns: Columns, data: Data, theta: Array, rank: Array, null: Array, inverse: Array) -> Fields:
+        T = back(columns.center, columns.scale, intercept)
+        weights = jnp.broadcast_to(data.weights, data.y.shape)
+        rows = jnp.sum(weights > 0, dtype=jnp.int32)
+        left = precise.residual(columns.Z, theta, data.y, jnp.broadcast_to(data.offset, data.y.shape))
+        squares = jnp.sum(weights * left * left)
+        df = (rows - rank).astype(theta.dtype)
+        dispersion = jnp.where(df > 0, squares / jnp.where(df > 0, df, 1.0), jnp.nan)
+        inverse = jnp.where(rank < q, jnp.nan, inverse)
+        eta = data.y - left
+        loglik = Gaussian().loglik(LINKS["identity"], data.y, eta, weights, dispersion, rows.astype(theta.dtype))
+        there = T @ null
+        length = jnp.sqrt(jnp.sum(there * there))
+        coefficients = T @ theta
+        return Fields(
+            params=coefficients[1:] if intercept else coefficients,
+            intercept=coefficients[0] if intercept else None,
+            joint_covariance=dispersion * (T @ inverse @ T.T),
+            loglik=loglik,
+            deviance=squares,
+            dispersion=dispersion,
+            rows=rows,
+            rank=rank,
+            status=jnp.where(rank < q, Status.SINGULAR, Status.CONVERGED).astype(jnp.int32),
+            direction=there / jnp.where(length > 0, length, 1.0),
+        )
+
+    return over_stack(finish, (each, axes, of, of, of, of), columns, data, theta, rank, null, inverse)
+
+
+def _system(intercept: bool, columns: Columns, data: Data) -> tuple[Array, Array, Array]:
+    """Weighted columns, what they are to make, and the penalties; one fit."""
+    root = jnp.broadcast_to(jnp.sqrt(data.weights), data.y.shape)
+    return (
+        root[:, None] * columns.Z,
+        root * (data.y - data.offset),
+        penalties(columns.scale, data.ridge, intercept),
+    )
+
+
+def _by_singular_values(intercept: bool, columns: Columns, data: Data) -> tuple[Array, Array, Array, Array]:
+    """Coefficients of Z with params of least norm, the rank, a null direction, and (Z'Z + penalty)^-1; one fit.
+
+    The intercept takes what params leave of the weighted mean; the norm is that of params in the units of X.
+    """
+    weights = jnp.broadcast_to(data.weights, data.y.shape)
+    m = data.y.shape[0]
+    Z = columns.Z[:, 1:] if intercept else columns.Z
+    X = Z * columns.scale[None, :]
+    y = data.y - data.offset
+    share = weights / jnp.sum(weights)
+    middle = jnp.sum(share[:, None] * X, axis=0) if intercept else jnp.zeros(X.shape[1], X.dtype)
+    level = jnp.sum(share * y) if intercept else jnp.zeros((), y.dtype)
+    root = jnp.sqrt(weights)
+    p = X.shape[1]
+    A = jnp.concatenate([root[:, None] * (X - middle[None, :]), jnp.sqrt(data.ridge) * jnp.eye(p, dtype=X.dtype)])
+    b = jnp.concatenate([root * (y - level), jnp.zeros(p, X.dtype)])
+    U, s, Vt = jnp.linalg.svd(A, full_matrices=False)
+    kept = s > max(m, p) * jnp.finfo(X.dtype).eps * jnp.max(s, initial=0.0)
+    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1.0), 0.0)
+    params = Vt.T @ (inverse * (U.T @ b))
+    null = jnp.where(kept[-1], 0.0, Vt[-1]) if p else jnp.zeros(0, X.dtype)
+    rank = jnp.sum(kept, dtype=jnp.int32)
+    spread = Vt.T @ (inverse[:, None] ** 2 * Vt)
+    theta, direction = params * columns.scale, null * columns.scale
+    scaled = spread * columns.scale[:, None] * columns.scale[None, :]
+    if not intercept:
+        return theta, rank, direction, scaled
+    shift = middle / columns.scale
+    first = (level - jnp.sum(middle * params))[None]
+    cross = -(scaled @ shift)
+    corner = jnp.sum(shift * (scaled @ shift)) + 1 / jnp.sum(weights)
+    whole = jnp.block([[corner[None, None], cross[None, :]], [cross[:, None], scaled]])
+    return jnp.concatenate([first, theta]), rank + 1, jnp.concatenate([-jnp.sum(middle * null)[None], direction]), whole
