@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnewton import checks, implicit
-from jaxnewton.driver import solve_pool
+from jaxnewton.driver import Report, solve_pool
 from jaxnewton.flat import Structure, flatten, vector_structure
 from jaxnewton.problem import Problem
 from jaxnewton.progress import bar
@@ -33,17 +33,49 @@ class Task(NamedTuple):
 
 def solve_one(task: Task, x0: Any, args: Any, *, tol: Any, max_steps: Any, history: Any = False) -> Solution:
     """One start."""
+    outcome, trips, structure, solver = _one(task, x0, args, tol, max_steps, history)
+    return Solution(**_fields(outcome, structure, task, solver), history=trips)
+
+
+def outcome_of_one(task: Task, x0: Any, args: Any, *, tol: Any, max_steps: Any) -> Outcome:
+    """One start's flat outcome."""
+    return _one(task, x0, args, tol, max_steps, False)[0]
+
+
+def _one(
+    task: Task, x0: Any, args: Any, tol: Any, max_steps: Any, history: Any
+) -> tuple[Outcome, History | None, Structure, Solver]:
     flat, structure = flatten("x0", x0, batch=False)
     args = checks.arguments(args)
     rules = checks.rules(tol, max_steps, flat.dtype)
     solver = task.solver(flat.shape[0])
     problem, args = task.pose(structure, args)
     recorded = int(rules.max_steps) if checks.flag("history", history) else 0
-    outcome, trips = _solve(problem, solver, recorded, flat, args, rules)
-    return Solution(**_fields(outcome, structure, task, solver), history=trips)
+    return *_solve(problem, solver, recorded, flat, args, rules), structure, solver
 
 
-def solve_many(
+def solve_many(task: Task, x0s: Any, args: Any, **options: Any) -> Solutions:
+    """Many starts, in the pool; options: those of ``_many``."""
+    report, count, structure, solver = _many(task, x0s, args, **options)
+    if report.finished is not None and report.finished < count:
+        warnings.warn(f"interrupted: {report.finished} of {count} starts had ended", stacklevel=3)
+    fields = _fields(report.kept.outcome, structure, task, solver)
+    return Solutions(**fields, start=report.kept.start, tally=report.tally)
+
+
+def outcomes_of_many(task: Task, x0s: Any, args: Any, **options: Any) -> Outcome:
+    """The flat outcomes of many starts, all of them, in their order.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    report, count, _, _ = _many(task, x0s, args, **options)
+    if report.finished is not None and report.finished < count:
+        raise KeyboardInterrupt(f"{report.finished} of {count} had ended")
+    return report.kept.outcome
+
+
+def _many(
     task: Task,
     x0s: Any,
     args: Any,
@@ -51,12 +83,11 @@ def solve_many(
     args_axes: Any,
     tol: Any,
     max_steps: Any,
-    width: Any,
-    keep: Any,
-    devices: Any,
-    progress: Any,
-) -> Solutions:
-    """Many starts, in the pool."""
+    width: Any = None,
+    keep: Any = None,
+    devices: Any = None,
+    progress: Any = False,
+) -> tuple[Report, int, Structure, Solver]:
     starts, structure, n, dtype = _starts(x0s)
     args = checks.arguments(args)
     axes = checks.axes(args, args_axes, starts.count)
@@ -70,10 +101,7 @@ def solve_many(
         report = solve_pool(
             problem, solver, starts, all_args, axes, rules, width=width, keep=keep, devices=chosen, watch=watch
         )
-    if report.finished is not None and report.finished < starts.count:
-        warnings.warn(f"interrupted: {report.finished} of {starts.count} starts had ended", stacklevel=3)
-    fields = _fields(report.kept.outcome, structure, task, solver)
-    return Solutions(**fields, start=report.kept.start, tally=report.tally)
+    return report, starts.count, structure, solver
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -89,10 +89,10 @@ def next_trial(solver: Solver, problem: Problem, lane: Lane, args: tuple[Any, ..
     return solver.ask(lane.state, functools.partial(problem.move, args=args))
 
 
-def outcome(lane: Lane) -> Outcome:
+def outcome(problem: Problem, lane: Lane) -> Outcome:
     """What the lane has come to."""
     s = lane.state
-    return Outcome(s.x, s.f, s.g, lane.status, lane.nit, s.curvature)
+    return Outcome(s.x, s.f, s.g, lane.status, lane.nit, s.curvature, s.H if problem.keeps else None)
 
 
 def solve(
@@ -109,7 +109,7 @@ def solve(
     first = begin(solver, problem, x0)
     carry = (first, _blank_history(recorded, first) if recorded else None)
     lane, history = lax.while_loop(lambda carry: carry[0].status == RUNNING, trip, carry)
-    return outcome(lane), history
+    return outcome(problem, lane), history
 
 
 def _blank_history(trips: int, lane: Lane) -> History:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+TALLEST = 60.0  # inches of a picture of coefficients
 
 
 def thomson(points: Any, path: str | os.PathLike[str], *, title: str = "") -> None:
@@ -81,12 +84,111 @@ def _histories(solutions: Any, names: Sequence[str] | None) -> list[tuple[str | 
     return [(name, one.history, int(one.nit)) for name, one in zip(labels, each, strict=True)]
 
 
+def coefficients(
+    rows: Sequence[dict[str, Any]], path: str | os.PathLike[str], *, level: float = 0.95, title: str = ""
+) -> None:
+    """Draw coefficients with their confidence intervals to an image file, the first on top.
+
+    Args:
+        rows: each with "name", "estimate", "lower" and "upper", and "class" where there are several of a name.
+        path: where to, such as "fit.png".
+        level: of the intervals.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    classes = list(dict.fromkeys(row.get("class") for row in rows))
+    figure = require()(figsize=(7, min(1.5 + 0.3 * len(names) * len(classes) ** 0.5, TALLEST)), layout="constrained")
+    axes: Any = figure.subplots()
+    for k, label in enumerate(classes):
+        own = [row for row in rows if row.get("class") == label]
+        at = np.array([names.index(row["name"]) for row in own]) + 0.7 * ((k + 0.5) / len(classes) - 0.5)
+        estimate, lower, upper = (np.array([row[key] for row in own], float) for key in ("estimate", "lower", "upper"))
+        color = f"C{k % 10}"
+        axes.hlines(at, lower, upper, color=color, linewidth=1.5)
+        axes.plot(estimate, at, "o", color=color, markersize=4, label=None if label is None else f"class {label}")
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(f"coefficient, {100 * level:g} % confidence interval")
+    axes.grid(visible=True, axis="x", linewidth=0.3)
+    _finish(figure, axes, path, title)
+
+
+def fitted(
+    x: Any,
+    y: Any,
+    grid: Any,
+    mean: Any,
+    path: str | os.PathLike[str],
+    *,
+    names: tuple[str, str] = ("x", "y"),
+    levels: Sequence[str] | None = None,
+    title: str = "",
+) -> None:
+    """Draw data and the fitted mean of y against one predictor to an image file.
+
+    Args:
+        x: (m,) the predictor.
+        y: (m,) what was observed; of several classes, their numbers, drawn as marks below the curves.
+        grid: (k,) where the mean is known.
+        mean: (k,) of y; of several classes their probabilities (k, classes).
+        path: where to, such as "fit.png".
+        names: of x and y.
+        levels: what y's values 0, 1, ... stand for.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    x, y, mean = np.asarray(x), np.asarray(y), np.asarray(mean)
+    figure = require()(figsize=(7, 4.5), layout="constrained")
+    axes: Any = figure.subplots()
+    if mean.ndim == 1:
+        axes.plot(x, y, "o", color="0.4", alpha=0.5, markersize=4, markeredgewidth=0)
+        axes.plot(grid, mean, color="tab:blue")
+        axes.set_ylabel(f"{names[1]} (1: {levels[1]}, 0: {levels[0]})" if levels else names[1], parse_math=False)
+    else:
+        for k in range(mean.shape[1]):
+            label = levels[k] if levels else k
+            axes.plot(grid, mean[:, k], color=f"C{k % 10}", label=f"class {label}")
+            own = x[y == k]
+            axes.plot(own, np.full(len(own), -0.03 * (k + 1)), "|", color=f"C{k % 10}", markersize=5)
+        axes.set_ylabel(f"probability of {names[1]}", parse_math=False)
+    axes.set_xlabel(names[0], parse_math=False)
+    axes.grid(visible=True, linewidth=0.3)
+    _finish(figure, axes, path, title)
+
+
+def _finish(figure: Any, axes: Any, path: str | os.PathLike[str], title: str) -> None:
+    if any(line.get_label()[:1] != "_" for line in axes.get_lines()):
+        for text in axes.legend().get_texts():
+            text.set_parse_math(False)
+    axes.set_title(title, parse_math=False)
+    figure.savefig(path, dpi=150)
+
+
 def nearest_pairs(points: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of charges that are close neighbours: nearer than 1.35 times the nearest distance of either."""
     distance = np.linalg.norm(points[:, None] - points[None], axis=2) + 9.0 * np.eye(len(points))
     reach = 1.35 * distance.min(axis=1)
     near = distance <= np.minimum(reach[:, None], reach[None])
     return [(int(i), int(j)) for i, j in np.argwhere(near) if i < j]
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Refuse a picture that could not be written, before it is worked for.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there is no such folder, or matplotlib does not know the file's ending.
+    """
+    known = require()().canvas.get_supported_filetypes()
+    folder, ending = Path(path).resolve().parent, Path(path).suffix[1:].lower()
+    if not folder.is_dir():
+        raise ValueError(f"--plot: there is no folder {folder}")
+    if ending and ending not in known:
+        raise ValueError(f"--plot: a picture ends in .{', .'.join(sorted(known))}; {path} does not")
 
 
 def require() -> Any:

@@ -20,7 +20,6 @@ from jaxnewton.loop import Lane, advance, begin, next_trial, outcome, over_lanes
 from jaxnewton.problem import Problem
 from jaxnewton.types import RUNNING, Array, Outcome, Rules, Solver, Status, succeeded
 
-SHARE = 4  # one lane in so many are refilled at a time, once they have ended: measured best; a refill costs 3 trips
 TRIPS_A_ROUND = 32  # most trips without a refill, so that the host is not kept waiting by lanes that do not end
 
 
@@ -61,7 +60,7 @@ class Pool(NamedTuple):
     """What the loop carries."""
 
     lanes: Lane  # lanes last
-    rows: tuple[Any, ...]  # arguments of each lane, lanes last
+    rows: tuple[Any, ...]  # arguments of each lane, lanes where the problem wants them
     owner: Array  # (width,) int32: the start a lane works on; Plan.size: none
     upcoming: Array  # () int32: next start to hand out
     kept: Kept
@@ -74,7 +73,7 @@ def _shapes(plan: Plan, data: Data) -> tuple[Any, Outcome]:
     none = jnp.zeros(plan.width, jnp.int32)
     data = _first_block(data)
     lanes, rows = _fresh(plan, data, over_lanes(data.starts.make)(none), none)
-    return (lanes, rows), over_lanes(outcome)(lanes)
+    return (lanes, rows), over_lanes(functools.partial(outcome, plan.problem))(lanes)
 
 
 def empty_pool(plan: Plan, data: Data) -> Pool:
@@ -110,7 +109,7 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
     def one_trip(lanes: Lane, shared: tuple[Any, ...], rows: tuple[Any, ...]) -> Lane:
         args = tuple(s if axis is None else r for s, r, axis in zip(shared, rows, plan.axes, strict=True))
 
-        axes = tuple(axis if axis is None else -1 for axis in plan.axes)
+        axes = tuple(axis if axis is None else plan.problem.rows_axis for axis in plan.axes)
         trials = over_lanes(one_trial, -1, axes)(lanes, args)
         evaluations = plan.problem.evaluate_lanes(trials, args, axes, plan.solver.needs)
         judge = over_lanes(lambda lane, x, evaluation: advance(plan.solver, lane, x, evaluation, data.rules))
@@ -118,7 +117,7 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
 
     def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
         pool, done = carry
-        most = jnp.where(pool.upcoming < data.starts_here, max(plan.width // SHARE, 1), plan.width)
+        most = jnp.where(pool.upcoming < data.starts_here, max(plan.width // plan.problem.patience, 1), plan.width)
 
         def working(carry: tuple[Lane, Array]) -> Array:
             lanes, trips = carry
@@ -147,13 +146,15 @@ def refill(plan: Plan, data: Data, pool: Pool) -> Pool:
     counted = (pool.lanes.status[None] == statuses) & ended[None]
     tally = pool.tally + jnp.sum(counted, axis=1, dtype=jnp.int32)
     # The next few starts are made in one block, and each free lane, in turn, takes its own from there.
-    block = -(-plan.width // SHARE)
+    block = -(-plan.width // plan.problem.patience)
     place = jnp.cumsum(free, dtype=jnp.int32) - 1
     handed = free & (place < jnp.minimum(block, data.starts_here - pool.upcoming))
     made = over_lanes(data.starts.make)(pool.upcoming + jnp.arange(block, dtype=jnp.int32))
     turn = pool.upcoming + place
     fresh = _fresh(plan, data, made[:, jnp.minimum(place, block - 1)], turn)
-    lanes, rows = jax.tree.map(lambda new, old: jnp.where(handed, new, old), fresh, (pool.lanes, pool.rows))
+    lanes = jax.tree.map(lambda new, old: jnp.where(handed, new, old), fresh[0], pool.lanes)
+    choose = jax.vmap(jnp.where, (0, plan.problem.rows_axis, plan.problem.rows_axis), plan.problem.rows_axis)
+    rows = jax.tree.map(lambda new, old: choose(handed, new, old), fresh[1], pool.rows)
     owner = jnp.where(free, jnp.where(handed, turn, plan.size), pool.owner)
     upcoming = pool.upcoming + jnp.sum(handed, dtype=jnp.int32)
     return Pool(lanes, rows, owner, upcoming, _record(plan, pool, ended), tally)
@@ -165,11 +166,14 @@ def _fresh(plan: Plan, data: Data, x0: Array, index: Array) -> tuple[Lane, tuple
     def one(x0: Array, i: Array) -> tuple[Lane, tuple[Any, ...]]:
         return begin(plan.solver, plan.problem, x0), jax.tree.map(lambda leaf: leaf[i], data.rows)
 
-    return over_lanes(one)(x0, jnp.minimum(index, plan.size - 1))
+    own = jax.vmap(one, -1, (-1, plan.problem.rows_axis))
+    return own(x0, jnp.minimum(index, plan.size - 1))
 
 
 def _record(plan: Plan, pool: Pool, ended: Array) -> Kept:
-    rows = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), over_lanes(outcome)(pool.lanes))
+    rows = jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf, -1, 0), over_lanes(functools.partial(outcome, plan.problem))(pool.lanes)
+    )
     if plan.keep is None:
         place = jnp.where(ended, pool.owner, plan.size)
         new = Kept(pool.owner, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,10 @@ from jaxnewton.types import Array, Evaluation, Needs
 
 class Problem(Protocol):
     """What the loop and the pool call. Frozen and hashable, like a solver."""
+
+    rows_axis: ClassVar[int] = -1  # where evaluate_lanes wants the lane axis of arguments that lanes have their own of
+    keeps: ClassVar[bool] = False  # whether H at its end is part of what a lane leaves behind
+    patience: ClassVar[int] = 4  # the pool refills when one lane in so many has ended; a refill moves these arguments
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         """f, g and what else ``needs`` names, at one point."""

@@ -274,9 +274,12 @@ class LogisticRegression(ClassifierMixin, _Estimator):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         count = len(self.classes_)
-        if count < 2:
-            raise ValueError(f"y must have at least 2 classes; it has 1 class: {self.classes_.tolist()[0]!r}")
-        options = {"ridge": ridge, "weights": self._row_weights(codes, sample_weight, X), **_rules(self)}
+        weights = self._row_weights(codes, sample_weight, X)
+        present = np.unique(codes if weights is None else codes[weights > 0])
+        if len(present) < 2:
+            kinds = f"{len(present)} class" + ("" if len(present) == 1 else "es")
+            raise ValueError(f"y must have at least 2 classes among rows of positive weight; it has {kinds}")
+        options = {"ridge": ridge, "weights": weights, **_rules(self)}
         if count == 2:
             fit = self._solve(regression.logistic, X, codes.astype(np.float64), **options)
             self.coef_ = fit.params[None]

@@ -156,6 +156,7 @@ class Outcome(NamedTuple):
     status: Array  # () int32
     nit: Array  # () int32
     curvature: Array  # ()
+    H: Any = None  # the solver's, at x, where the problem keeps it
 
 
 def is_traced(tree: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jax import lax
 
 from jaxnewton.types import Array, is_traced
 
+CHUNK = 256  # fits that are gone through at once
 SHOWN = 8  # rows or columns that a message lists
 
 
@@ -26,14 +28,30 @@ class Data(NamedTuple):
     ridge: Array  # (), (B,)
 
 
+class Axes(NamedTuple):
+    """The axis of the fits in each argument: 0, or None where all share it."""
+
+    X: int | None
+    y: int | None
+    weights: int | None
+    offset: int | None
+    ridge: int | None
+
+
 class Stack(NamedTuple):
     """How the fits were stacked."""
 
     lead: tuple[int, ...]  # leading axes; (): one fit
-    axes: Data  # of each argument: 0 or None
+    axes: Axes
 
     @property
-    def count(self) -> int:
+    def axis(self) -> int | None:
+        """Of what each fit has for itself."""
+        return 0 if self.lead else None
+
+    @property
+    def fits(self) -> int:
+        """How many there are."""
         return math.prod(self.lead)
 
     def restore(self, tree: Any) -> Any:
@@ -62,7 +80,7 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
         raise ValueError(f"X must have the shape (..., rows, columns); it has {arrays['X'].shape}")
     if arrays["y"].ndim < 1:
         raise ValueError("y must have the shape (..., rows); it is a single number")
-    m, p = arrays["X"].shape[-2:]
+    m = arrays["X"].shape[-2]
     if m == 0:
         raise ValueError(f"X has no rows: its shape is {arrays['X'].shape}")
     for name, given in (("weights", weights), ("offset", offset)):
@@ -95,13 +113,37 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
         return jnp.asarray(array, dtype)
 
     data = Data(**{name: place(name, array) for name, array in arrays.items()})
-    return data, Stack(lead, Data(**{name: 0 if leads[name] else None for name in arrays}))  # pyright: ignore
+    return data, Stack(lead, Axes(**{name: 0 if leads[name] else None for name in arrays}))
 
 
 def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
-    """``fn(*args)`` for every fit; ``axes``: per argument a pytree of 0 and None; without a 0: one fit."""
-    stacked = any(axis == 0 for axis in jax.tree.leaves(axes))
-    return jax.vmap(fn, in_axes=axes)(*args) if stacked else fn(*args)
+    """``fn(*args)`` for every fit; ``axes``: per argument 0 or None, or a pytree of them; without a 0: one fit.
+
+    A stack is gone through in chunks that stay in cache.
+    """
+    if not any(axis == 0 for axis in jax.tree.leaves(axes)):
+        return fn(*args)
+    each = [
+        jax.tree.map(lambda _, a=axis: a, arg) if axis in (0, None) else axis
+        for axis, arg in zip(axes, args, strict=True)
+    ]
+    leaves, treedef = jax.tree.flatten(args)
+    places = jax.tree.leaves(each, is_leaf=lambda axis: axis is None)
+    own = [leaf for leaf, axis in zip(leaves, places, strict=True) if axis == 0]
+
+    def one(own: list[Array]) -> Any:
+        mine = iter(own)
+        whole = [next(mine) if axis == 0 else leaf for leaf, axis in zip(leaves, places, strict=True)]
+        return fn(*jax.tree.unflatten(treedef, whole))
+
+    if own[0].shape[0] <= CHUNK:
+        return jax.vmap(one)(own)
+    return lax.map(one, own, batch_size=CHUNK)
+
+
+def _every(axis: Any, arg: Any) -> Any:
+    """The axes of a pytree's leaves, where one number is said for all."""
+    return jax.tree.map(lambda _: axis, arg) if axis in (0, None) else axis
 
 
 def standardise(X: Array, intercept: bool) -> Columns:
@@ -121,6 +163,25 @@ def standardise(X: Array, intercept: bool) -> Columns:
     return Columns(jnp.concatenate([jnp.ones((m, 1), X.dtype), Z], axis=1) if intercept else Z, center, scale)
 
 
+def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
+    """(q,) the ridge for the coefficients of Z; 0 for the intercept's."""
+    each = ridge / scale**2
+    return jnp.concatenate([jnp.zeros(1, each.dtype), each]) if intercept else each
+
+
+def back(columns: Columns, intercept: bool, theta: Array) -> Array:
+    """Coefficients (..., q) of the columns of Z as coefficients of those of X."""
+    center, scale = (
+        part.reshape(*part.shape[:-1], *(1 for _ in range(theta.ndim - part.ndim)), part.shape[-1])
+        for part in (columns.center, columns.scale)
+    )
+    if not intercept:
+        return theta / scale
+    params = theta[..., 1:] / scale
+    first = theta[..., :1] - jnp.sum(center * params, axis=-1, keepdims=True)
+    return jnp.concatenate([first, params], axis=-1)
+
+
 def _of_few_bits(values: Array) -> Array:
     """Rounded to half the bits of its dtype."""
     values = lax.stop_gradient(values)
@@ -135,21 +196,6 @@ def _power_of_two(values: Array) -> Array:
     return jnp.ldexp(jnp.ones_like(values), jnp.frexp(values)[1]).astype(values.dtype)
 
 
-def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
-    """(q,) the ridge for the coefficients of Z; 0 for the intercept's."""
-    each = ridge / scale**2
-    return jnp.concatenate([jnp.zeros(1, each.dtype), each]) if intercept else each
-
-
-def back(center: Array, scale: Array, intercept: bool) -> Array:
-    """(q, q): takes coefficients of Z to those of X."""
-    if not intercept:
-        return jnp.diag(1 / scale)
-    q = scale.shape[0] + 1
-    T = jnp.diag(jnp.concatenate([jnp.ones(1, scale.dtype), 1 / scale]))
-    return T.at[0, 1:].set(-center / scale) if q > 1 else T
-
-
 def widest(*arrays: Any) -> Any:
     """The dtype to compute in: float64 where JAX has it and an array is float64, or none is floating; else float32."""
     kinds = [jnp.finfo(array.dtype).bits for array in arrays if jnp.issubdtype(array.dtype, jnp.floating)]
@@ -161,10 +207,8 @@ def _numbers(name: str, given: Any) -> Any:
     """A NumPy or JAX array of real numbers."""
     array = given if isinstance(given, (np.ndarray, jax.Array)) else np.asarray(given)
     if array.dtype == object:
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             array = array.astype(float)
-        except (TypeError, ValueError):
-            pass
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must hold real numbers; its dtype is {array.dtype}")
     return array

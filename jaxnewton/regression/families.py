@@ -26,9 +26,9 @@ class Term(NamedTuple):
 class Family(Protocol):
     """Frozen and hashable."""
 
-    name: str
-    links: tuple[str, ...]  # the canonical one first, unless said otherwise
-    dispersed: bool  # whether a dispersion is estimated
+    name: ClassVar[str]
+    links: ClassVar[tuple[str, ...]]  # the canonical one first, unless said otherwise
+    dispersed: ClassVar[bool]  # whether a dispersion is estimated
 
     def wrong(self, y: np.ndarray) -> tuple[np.ndarray, str]:
         """Which entries of y it cannot have, and what it must have."""
@@ -47,8 +47,6 @@ class Family(Protocol):
 
 class _OfMean:
     """A family whose deviance is a function of y and the mean."""
-
-    name: str
 
     def term(self, link: Link, y: Array, eta: Array) -> Term:
         mean = _mean(link, eta)

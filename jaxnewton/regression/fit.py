@@ -13,7 +13,7 @@ from jax import lax
 from jax.scipy.special import betainc, erfc
 
 from jaxnewton.regression.summary import table
-from jaxnewton.types import Array, Status, message, succeeded
+from jaxnewton.types import Array, Status, is_traced, message, succeeded
 
 
 class Response(Protocol):
@@ -102,7 +102,8 @@ class Fit:
     @property
     def intercept_zvalue(self) -> Array | None:
         """intercept / its standard error; None without one."""
-        return None if self.intercept is None else self.intercept / self.intercept_stderr
+        stderr = self.intercept_stderr
+        return None if self.intercept is None or stderr is None else self.intercept / stderr
 
     @property
     def pvalues(self) -> Array:
@@ -137,9 +138,10 @@ class Fit:
 
     def intercept_conf_int(self, level: float = 0.95) -> tuple[Array, Array] | None:
         """The same for the intercept; None without one."""
-        if self.intercept is None:
+        stderr = self.intercept_stderr
+        if self.intercept is None or stderr is None:
             return None
-        half = self._quantile(level, self.intercept.ndim) * self.intercept_stderr
+        half = self._quantile(level, self.intercept.ndim) * stderr
         return self.intercept - half, self.intercept + half
 
     def predict(self, X: Any, offset: Any = None) -> Array:
@@ -156,7 +158,7 @@ class Fit:
 
     @property
     def best(self) -> Fit:
-        """Of a stack of fits of the same data: the success of lowest deviance, or without any the lowest (host only)."""
+        """Of a stack of fits of the same data, the success of lowest deviance; without any, the lowest (host only)."""
         deviance = np.asarray(self.deviance).reshape(-1)
         order = np.lexsort((np.where(np.isnan(deviance), np.inf, deviance), ~np.asarray(self.success).reshape(-1)))
         axes = self.status.ndim
@@ -178,7 +180,7 @@ class Fit:
         return table(self, names, level)
 
     def __repr__(self) -> str:
-        if np.ndim(self.status) or isinstance(self.status, jax.core.Tracer):
+        if np.ndim(self.status) or is_traced(self.status):
             return f"Fit({self.response.title}, stack of shape {jnp.shape(self.status)})"
         return f"Fit({self.response.title}, {Status(int(self.status)).name}, params={self.params})"
 

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnewton import checks
-from jaxnewton.door import Task, solve_many, solve_one
+from jaxnewton.door import Task, outcome_of_one, outcomes_of_many
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
 from jaxnewton.regression.data import (
-    Columns, Data, Stack, back, gather, over_stack, penalties, refuse_values, standardise,
-)  # fmt: skip
+    Columns,
+    Data,
+    Stack,
+    gather,
+    over_stack,
+    penalties,
+    refuse_values,
+    standardise,
+)
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fit
 from jaxnewton.regression.links import Link
 from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import Array, Evaluation, Needs
+from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 
@@ -29,6 +37,10 @@ MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 class Likelihood(Problem):
     """Half the deviance (for a dispersion of 1) and half the ridge's penalty, in the coefficients of standardised
     columns; ``H`` is Fisher's information. args: Z (m, q), y, weights, offset, penalty (q,)."""
+
+    rows_axis: ClassVar[int] = 0
+    keeps: ClassVar[bool] = True
+    patience: ClassVar[int] = 2
 
     family: Family
     link: Link
@@ -43,6 +55,20 @@ class Likelihood(Problem):
         return Evaluation(
             f, g, None if needs is Needs.GRADIENT else (information[:, None] * Z).T @ Z + jnp.diag(penalty)
         )
+
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        """Fits first, so that X'WX is a product of matrices: 1.4 to 2 times faster than fits last, for 100 x 5."""
+        each = jax.vmap(lambda x, *args: self.evaluate(x, args, needs), in_axes=(0, *axes))(x.T, *args)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), each)
+
+    @property
+    def separable(self) -> bool:
+        return self.family.name == "binomial"
+
+    def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
+        Z, y, *_ = args
+        moved = Z @ way
+        return jnp.where(y >= 1, moved, jnp.where(y <= 0, -moved, -jnp.abs(moved)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +145,13 @@ def glm(
     chosen, means = family_and_link(family, link)
     intercept = checks.flag("intercept", intercept)
     data, stack = gather(X, y, weights, offset, ridge)
-    refuse_values("y", y, *chosen.wrong(data.y) if not isinstance(data.y, jax.core.Tracer) else (None, ""))
+    if not is_traced(data.y):
+        refuse_values("y", data.y, *chosen.wrong(np.asarray(data.y)))
     problem = Likelihood(chosen, means)
-    columns, penalty, start = _prepare(problem, intercept, stack.axes, data)
+    columns, penalty, start = _prepare(problem, intercept, stack, data)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    axes = arg_axes(stack.axes)
-    found = solve(problem, start, args, axes, stack, tol, max_steps or MAX_STEPS)
-    fields = _infer(problem, intercept, stack.axes, data, columns, penalty, found.x, found.status)
+    found = solve(problem, start, args, stack, tol, max_steps)
+    fields = _infer(problem, intercept, stack, data, columns, penalty, found)
     return as_fit(stack, fields, found.nit, Predictor(chosen, means), chosen.dispersed)
 
 
@@ -161,30 +187,19 @@ def _of_family(verb: str, X: Any, y: Any, family: str, link: str, options: dict[
     return glm(X, y, family=family, link=link, **options)
 
 
-def arg_axes(axes: Data) -> tuple[int | None, ...]:
+def arg_axes(stack: Stack) -> tuple[int | None, ...]:
     """Of Z, y, weights, offset and penalty."""
-    return (axes.X, axes.y, axes.weights, axes.offset, 0 if 0 in (axes.X, axes.ridge) else None)
+    X, y, weights, offset, ridge = stack.axes
+    return X, y, weights, offset, 0 if 0 in (X, ridge) else None
 
 
-def solve(
-    problem: Problem, start: Array, args: Any, axes: Any, stack: Stack, tol: Any, max_steps: Any, solver: Any = None
-) -> Any:
-    """A Solution, or Solutions of a stack."""
-    task = Task(lambda structure, given: (problem, given), lambda n: solver or Newton(), hessians=True)
+def solve(problem: Problem, start: Array, args: Any, stack: Stack, tol: Any, max_steps: Any) -> Outcome:
+    """The end of one fit, or of a stack."""
+    task = Task(lambda structure, given: (problem, given), lambda n: Newton(), hessians=True)
+    max_steps = MAX_STEPS if max_steps is None else max_steps
     if not stack.lead:
-        return solve_one(task, start, args, tol=tol, max_steps=max_steps)
-    return solve_many(
-        task,
-        start,
-        args,
-        args_axes=axes,
-        tol=tol,
-        max_steps=max_steps,
-        width=None,
-        keep=None,
-        devices=None,
-        progress=False,
-    )
+        return outcome_of_one(task, start, args, tol=tol, max_steps=max_steps)
+    return outcomes_of_many(task, start, args, args_axes=arg_axes(stack), tol=tol, max_steps=max_steps)
 
 
 class Fields(NamedTuple):
@@ -203,17 +218,22 @@ class Fields(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _prepare(problem: Likelihood, intercept: bool, axes: Data, data: Data) -> tuple[Columns, Array, Array]:
-    columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
-    penalty = over_stack(
-        lambda scale, ridge: penalties(scale, ridge, intercept), (axes.X, axes.ridge), columns.scale, data.ridge
-    )
+def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, Array]:
+    columns, penalty = prepare(intercept, stack, data)
 
     def first(Z: Array, y: Array, weights: Array, offset: Array, penalty: Array) -> Array:
         return _start(problem, intercept, Z, y, weights, offset)
 
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    return columns, penalty, over_stack(first, arg_axes(axes), *args)
+    return columns, penalty, over_stack(first, arg_axes(stack), *args)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array]:
+    """The columns to solve with, and their penalties."""
+    columns = over_stack(lambda X: standardise(X, intercept), (stack.axes.X,), data.X)
+    each = (stack.axes.X, stack.axes.ridge)
+    return columns, over_stack(lambda s, ridge: penalties(s, ridge, intercept), each, columns.scale, data.ridge)
 
 
 def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Array, offset: Array) -> Array:
@@ -239,111 +259,45 @@ def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Ar
 def _infer(
     problem: Likelihood,
     intercept: bool,
-    axes: Data,
+    stack: Stack,
     data: Data,
     columns: Columns,
     penalty: Array,
-    theta: Array,
-    status: Array,
+    found: Outcome,
 ) -> Fields:
-    q = columns.Z.shape[-1]
-    X_axes = Columns(axes.X, axes.X, axes.X)  # pyright: ignore
-    inner = arg_axes(axes)
-    of = 0 if any(axis == 0 for axis in jax.tree.leaves(axes)) else None
+    of, each = stack.axis, arg_axes(stack)
+    args = (columns.Z, data.y, data.weights, data.offset, penalty)
+    end = inference.conclude(problem, stack, intercept, columns, each, args, found)
 
-    def one(
-        theta: Array, status: Array, columns: Columns, y: Array, weights: Array, offset: Array, penalty: Array
-    ) -> Any:
-        args = (columns.Z, y, weights, offset, penalty)
-        f, g, H = problem.evaluate(theta, args, Needs.HESSIAN)
-        eta = columns.Z @ theta + offset
+    def rest(theta: Array, rank: Array, *args: Array) -> tuple[Array, Array, Array, Array]:
+        Z, y, weights, offset, _ = args
         weights = jnp.broadcast_to(weights, y.shape)
-        mu = problem.family.mean(problem.link, eta)
-        half = 2 * (f - 0.5 * jnp.sum(penalty * theta * theta))
+        eta = Z @ theta + offset
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
-        pearson = jnp.sum(jnp.where(weights > 0, weights * (y - mu) ** 2 / problem.family.variance(mu), 0.0))
-        return H, g, eta, half, rows, pearson
+        dispersion = jnp.ones((), theta.dtype)
+        if problem.family.dispersed:
+            mu = problem.family.mean(problem.link, eta)
+            pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / problem.family.variance(mu), 0.0)
+            df = (rows - rank).astype(theta.dtype)
+            dispersion = jnp.where(df > 0, jnp.sum(pearson) / jnp.where(df > 0, df, 1.0), jnp.nan)
+        half = problem.family.term(problem.link, y, eta).half_deviance
+        deviance = 2 * jnp.sum(jnp.where(weights > 0, weights * half, 0.0))
+        loglik = problem.family.loglik(problem.link, y, eta, weights, dispersion, rows.astype(theta.dtype))
+        return loglik, deviance, dispersion, rows
 
-    each = (of, of, X_axes, *inner[1:])
-    H, g, eta, deviance, rows, pearson = over_stack(
-        one, each, theta, status, columns, data.y, data.weights, data.offset, penalty
+    loglik, deviance, dispersion, rows = over_stack(rest, (of, of, *each), found.x, end.rank, *args)
+    return Fields(
+        params=end.theta[..., 1:] if intercept else end.theta,
+        intercept=end.theta[..., 0] if intercept else None,
+        joint_covariance=dispersion[..., None, None] * end.covariance,
+        loglik=loglik,
+        deviance=deviance,
+        dispersion=dispersion,
+        rows=rows,
+        rank=end.rank,
+        status=end.status,
+        direction=end.direction,
     )
-    back_to = over_stack(lambda c, s: back(c, s, intercept), (axes.X, axes.X), columns.center, columns.scale)
-    many = (lambda leaf: leaf) if of == 0 else (lambda leaf: leaf[None])
-    curvature = inference.invert(many(H))
-    inverse, rank, null = curvature if of == 0 else jax.tree.map(lambda leaf: leaf[0], curvature)
-
-    dispersion = jnp.ones_like(deviance)
-    if problem.family.dispersed:
-        df = (rows - rank).astype(deviance.dtype)
-        dispersion = jnp.where(df > 0, pearson / jnp.where(df > 0, df, 1.0), jnp.nan)
-
-    def loglik(y: Array, weights: Array, eta: Array, dispersion: Array, rows: Array) -> Array:
-        weights = jnp.broadcast_to(weights, y.shape)
-        return problem.family.loglik(problem.link, y, eta, weights, dispersion, rows.astype(eta.dtype))
-
-    likelihood = over_stack(loglik, (axes.y, axes.weights, of, of, of), data.y, data.weights, eta, dispersion, rows)
-    separated, way = _separation(problem, axes, data, columns.Z, penalty, theta, status, H, g, of)
-    status = inference.verdicts(status, separated, rank, q)
-    direction = jnp.where(jnp.expand_dims(separated, -1), way, null)
-
-    def finish(
-        T: Array, theta: Array, inverse: Array, direction: Array, dispersion: Array
-    ) -> tuple[Array, Array, Array]:
-        there = T @ direction
-        length = jnp.sqrt(jnp.sum(there * there))
-        return T @ theta, dispersion * (T @ inverse @ T.T), there / jnp.where(length > 0, length, 1.0)
-
-    inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
-
-    coefficients, covariance, direction = over_stack(
-        finish, (axes.X, of, of, of, of), back_to, theta, inverse, direction, dispersion
-    )
-    first = coefficients[..., 0] if intercept else None
-    params = coefficients[..., 1:] if intercept else coefficients
-    return Fields(params, first, covariance, likelihood, deviance, dispersion, rows, rank, status, direction)
-
-
-def _separation(
-    problem: Likelihood,
-    axes: Data,
-    data: Data,
-    Z: Array,
-    penalty: Array,
-    theta: Array,
-    status: Array,
-    H: Array,
-    g: Array,
-    of: Any,
-) -> tuple[Array, Array]:
-    """Which fits have separated classes, and along what; only looked for where a fit did not end well."""
-    nowhere = jnp.zeros(status.shape, bool), jnp.zeros_like(theta)
-    if problem.family.name != "binomial":
-        return nowhere
-
-    def one(theta: Array, H: Array, g: Array, status: Array, *args: Array) -> tuple[Array, Array]:
-        Z, y, weights, _, penalty = args
-        counts = jnp.broadcast_to(weights > 0, y.shape)
-        free = jnp.max(penalty, initial=0.0) == 0
-
-        def along(way: Array) -> tuple[Array, Array]:
-            length = jnp.sqrt(jnp.sum(way * way))
-            way = way / jnp.where(length > 0, length, 1.0)
-            moved = Z @ way
-            margins = jnp.where(y >= 1, moved, jnp.where(y <= 0, -moved, -jnp.abs(moved)))
-            return inference.separates(margins, counts), way
-
-        finite = jnp.all(jnp.isfinite(H))
-        step = inference.newton_step(jnp.where(finite, H, jnp.eye(H.shape[0], dtype=H.dtype)), g)
-        (last, way), (whole, total) = along(step), along(theta)
-        ended_well = inference.succeeded(status)
-        return free & ~ended_well & (last | whole), jnp.where(last, way, total)
-
-    def look() -> tuple[Array, Array]:
-        args = (Z, data.y, data.weights, data.offset, penalty)
-        return over_stack(one, (of, of, of, of, *arg_axes(axes)), theta, H, g, status, *args)
-
-    return jax.lax.cond(jnp.all(inference.succeeded(status)), lambda: nowhere, look)
 
 
 def as_fit(stack: Stack, fields: Fields, nit: Array, response: Any, student: bool) -> Fit:

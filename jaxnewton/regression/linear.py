@@ -12,10 +12,11 @@ from jax import lax
 
 from jaxnewton import checks
 from jaxnewton.regression import precise
-from jaxnewton.regression.data import Columns, Data, back, gather, over_stack, penalties, standardise
+from jaxnewton.regression.data import Columns, Data, Stack, back, gather, over_stack, penalties, standardise
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fit
 from jaxnewton.regression.glm import Fields, as_fit, linear_predictor
+from jaxnewton.regression.inference import unit
 from jaxnewton.regression.links import LINKS
 from jaxnewton.types import Array, Status
 
@@ -72,16 +73,16 @@ def linear(
     intercept = checks.flag("intercept", intercept)
     data, stack = gather(X, y, weights, offset, ridge)
     penalised = not (isinstance(ridge, (int, float)) and ridge == 0)
-    fields = _fit(intercept, penalised, method == "svd", stack.axes, data)
+    fields = _fit(intercept, penalised, method == "svd", stack, data)
     nit = jnp.ones_like(fields.status)
     return as_fit(stack, fields, nit, Line(), True)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _fit(intercept: bool, penalised: bool, by_svd: bool, axes: Data, data: Data) -> Fields:
+def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Data) -> Fields:
+    axes, of = stack.axes, stack.axis
     columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
-    each = Columns(axes.X, axes.X, axes.X)  # pyright: ignore
-    of = 0 if any(axis == 0 for axis in jax.tree.leaves(axes)) else None
+    each: Any = Columns(*3 * [axes.X])
 
     def quick(columns: Columns, data: Data) -> tuple[Array, Array, Array]:
         Z, b, penalty = _system(intercept, columns, data)
@@ -123,7 +124,9 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, axes: Data, data: Data)
     theta, rank, null, inverse = deficient() if by_svd else lax.cond(jnp.any(singular), deficient, as_it_is)
 
     def finish(columns: Columns, data: Data, theta: Array, rank: Array, null: Array, inverse: Array) -> Fields:
-        T = back(columns.center, columns.scale, intercept)
+        def there(theta: Array) -> Array:
+            return back(columns, intercept, theta)
+
         weights = jnp.broadcast_to(data.weights, data.y.shape)
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
         left = precise.residual(columns.Z, theta, data.y, jnp.broadcast_to(data.offset, data.y.shape))
@@ -133,20 +136,18 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, axes: Data, data: Data)
         inverse = jnp.where(rank < q, jnp.nan, inverse)
         eta = data.y - left
         loglik = Gaussian().loglik(LINKS["identity"], data.y, eta, weights, dispersion, rows.astype(theta.dtype))
-        there = T @ null
-        length = jnp.sqrt(jnp.sum(there * there))
-        coefficients = T @ theta
+        coefficients = there(theta)
         return Fields(
             params=coefficients[1:] if intercept else coefficients,
             intercept=coefficients[0] if intercept else None,
-            joint_covariance=dispersion * (T @ inverse @ T.T),
+            joint_covariance=dispersion * jax.vmap(there, -1, -1)(jax.vmap(there)(inverse)),
             loglik=loglik,
             deviance=squares,
             dispersion=dispersion,
             rows=rows,
             rank=rank,
             status=jnp.where(rank < q, Status.SINGULAR, Status.CONVERGED).astype(jnp.int32),
-            direction=there / jnp.where(length > 0, length, 1.0),
+            direction=unit(there(null)),
         )
 
     return over_stack(finish, (each, axes, of, of, of, of), columns, data, theta, rank, null, inverse)

@@ -121,12 +121,9 @@ def nonlinear(
     task = Task(lambda structure, given: (problem, given), lambda n: solver or LevenbergMarquardt(), hessians=False)
     args, axes = (x, data.y, data.weights), (0 if x_stacked else None, stack.axes.y, stack.axes.weights)
     tol = float(jnp.finfo(dtype).eps) ** 2 if tol is None else tol
-    max_steps = max_steps or MAX_STEPS
+    max_steps = MAX_STEPS if max_steps is None else max_steps
     if stack.lead:
-        found = solve_many(
-            task, p0.reshape(-1, p0.shape[-1]), args, args_axes=axes, tol=tol, max_steps=max_steps,
-            width=None, keep=None, devices=None, progress=False,
-        )  # fmt: skip
+        found = solve_many(task, p0.reshape(-1, p0.shape[-1]), args, args_axes=axes, tol=tol, max_steps=max_steps)
     else:
         found = solve_one(task, p0, args, tol=tol, max_steps=max_steps)
     fields = _infer(problem, stack, axes, found.x, found.status, args)

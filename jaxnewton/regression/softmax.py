@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxnewton import checks
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import (
-    Columns, Data, back, gather, over_stack, penalties, refuse_values, standardise,
-)  # fmt: skip
+from jaxnewton.regression.data import Columns, Data, Stack, gather, over_stack, refuse_values
 from jaxnewton.regression.fit import Fit
-from jaxnewton.regression.glm import MAX_STEPS, Fields, arg_axes, as_fit, linear_predictor, solve
-from jaxnewton.types import Array, Evaluation, Needs, is_traced
+from jaxnewton.regression.glm import Fields, arg_axes, as_fit, linear_predictor, prepare, solve
+from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +27,13 @@ class Multinomial(Problem):
     args: Z (m, q), y (m,) class numbers as floats, weights, offset, penalty (q,).
     """
 
+    keeps: ClassVar[bool] = True
+
     classes: int
     reference: int
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
-        Z, y, weights, offset, penalty = args
+        Z, y, weights, _, penalty = args
         q = Z.shape[1]
         theta = x.reshape(self.classes - 1, q)
         share, log = self.probabilities(Z @ theta.T)
@@ -52,6 +51,15 @@ class Multinomial(Problem):
         ridge = (tie - 1 / self.classes)[:, None, :, None] * jnp.diag(penalty)[None, :, None, :]
         d = (self.classes - 1) * q
         return Evaluation(f, g.reshape(-1), (blocks + ridge).reshape(d, d))
+
+    @property
+    def separable(self) -> bool:
+        return True
+
+    def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
+        Z, y, *_ = args
+        moved = jnp.insert(Z @ way.reshape(self.classes - 1, -1).T, self.reference, 0.0, axis=1)
+        return jnp.take_along_axis(moved, y.astype(jnp.int32)[:, None], axis=1) - moved
 
     def probabilities(self, eta: Array) -> tuple[Array, Array]:
         """(..., m, K) and their logarithms, for the linear predictors (..., m, K - 1)."""
@@ -119,12 +127,12 @@ def softmax(
     """
     intercept = checks.flag("intercept", intercept)
     data, stack = gather(X, y, weights, None, ridge)
+    classes = checks.positive("classes", classes)
     if not is_traced(data.y):
         labels = np.asarray(data.y)
-        most = int(labels.max()) + 1 if classes is None else checks.positive("classes", classes)
-        refuse_values("y", labels, (labels != np.floor(labels)) | (labels < 0) | (labels >= most), "class numbers: whole, "
-                      f"from 0 to classes - 1 = {most - 1}")  # fmt: skip
-        classes = most
+        classes = classes or int(labels.max()) + 1
+        wanted = f"class numbers: whole, from 0 to classes - 1 = {classes - 1}"
+        refuse_values("y", labels, (labels != np.floor(labels)) | (labels < 0) | (labels >= classes), wanted)
     if classes is None:
         raise ValueError("classes must be given where y is traced")
     if classes < 2:
@@ -132,99 +140,47 @@ def softmax(
     if isinstance(reference, bool) or not isinstance(reference, (int, np.integer)) or not 0 <= reference < classes:
         raise ValueError(f"reference must be a class number from 0 to {classes - 1}; it is {reference!r}")
     problem = Multinomial(int(classes), int(reference))
-    columns, penalty = _prepare(intercept, stack.axes, data)
+    columns, penalty = prepare(intercept, stack, data)
     q = columns.Z.shape[-1]
-    start = jnp.zeros((*((stack.count,) if stack.lead else ()), (classes - 1) * q), columns.Z.dtype)
+    lead = (stack.fits,) if stack.lead else ()
+    start = jnp.zeros((*lead, (classes - 1) * q), columns.Z.dtype)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    found = solve(problem, start, args, arg_axes(stack.axes), stack, tol, max_steps or MAX_STEPS)
-    fields = _infer(problem, intercept, stack.axes, data, columns, penalty, found.x, found.status)
+    found = solve(problem, start, args, stack, tol, max_steps)
+    fields = _infer(problem, intercept, stack, data, columns, penalty, found)
     return as_fit(stack, fields, found.nit, Classes(problem.classes, problem.reference), False)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _prepare(intercept: bool, axes: Data, data: Data) -> tuple[Columns, Array]:
-    columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
-    each = (axes.X, axes.ridge)
-    return columns, over_stack(lambda s, ridge: penalties(s, ridge, intercept), each, columns.scale, data.ridge)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _infer(
     problem: Multinomial,
     intercept: bool,
-    axes: Data,
+    stack: Stack,
     data: Data,
     columns: Columns,
     penalty: Array,
-    theta: Array,
-    status: Array,
+    found: Outcome,
 ) -> Fields:
-    d = theta.shape[-1]
-    K = problem.classes
-    of = 0 if any(axis == 0 for axis in jax.tree.leaves(axes)) else None
-    each = (of, *arg_axes(axes))
+    of, each, others = stack.axis, arg_axes(stack), problem.classes - 1
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
 
-    def one(theta: Array, *args: Array) -> tuple[Array, Array, Array, Array]:
-        at = problem.evaluate(theta, args, Needs.HESSIAN)
-        penalty, q = args[4], args[0].shape[1]
-        vectors = theta.reshape(K - 1, q)
-        drawn = vectors - jnp.sum(vectors, axis=0, keepdims=True) / K
-        loglik = 0.5 * jnp.sum(penalty[None, :] * drawn * vectors) - at.f
-        rows = jnp.sum(jnp.broadcast_to(args[2] > 0, args[1].shape), dtype=jnp.int32)
-        return at.H, at.g, loglik, rows
+    end = inference.conclude(problem, stack, intercept, columns, each, args, found)
 
-    H, g, loglik, rows = over_stack(one, each, theta, *args)
-    many = (lambda leaf: leaf) if of == 0 else (lambda leaf: leaf[None])
-    curvature = inference.invert(many(H))
-    inverse, rank, null = curvature if of == 0 else jax.tree.map(lambda leaf: leaf[0], curvature)
+    def rest(theta: Array, *args: Array) -> tuple[Array, Array]:
+        at = problem.evaluate(theta, (*args[:4], jnp.zeros_like(args[4])), Needs.GRADIENT)
+        return -at.f, jnp.sum(jnp.broadcast_to(args[2] > 0, args[1].shape), dtype=jnp.int32)
 
-    def look_at(theta: Array, H: Array, g: Array, status: Array, *args: Array) -> tuple[Array, Array]:
-        Z, y, weights, _, penalty = args
-
-        def along(way: Array) -> tuple[Array, Array]:
-            length = jnp.sqrt(jnp.sum(way * way))
-            way = way / jnp.where(length > 0, length, 1.0)
-            moved = Z @ way.reshape(K - 1, -1).T
-            moved = jnp.insert(moved, problem.reference, 0.0, axis=1)
-            own = jnp.take_along_axis(moved, y.astype(jnp.int32)[:, None], axis=1)
-            return inference.separates(own - moved, jnp.broadcast_to(weights > 0, y.shape)), way
-
-        (last, way), (whole, total) = along(inference.newton_step(H, g)), along(theta)
-        free = (jnp.max(penalty, initial=0.0) == 0) & ~inference.succeeded(status)
-        return free & (last | whole), jnp.where(last, way, total)
-
-    nowhere = jnp.zeros(status.shape, bool), jnp.zeros_like(theta)
-    looking = (of, of, of, of, *arg_axes(axes))
-    separated, way = lax.cond(
-        jnp.all(inference.succeeded(status)),
-        lambda: nowhere,
-        lambda: over_stack(look_at, looking, theta, H, g, status, *args),
-    )
-    status = inference.verdicts(status, separated, rank, d)
-    direction = jnp.where(jnp.expand_dims(separated, -1), way, null)
-    inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)
-
-    def finish(
-        center: Array, scale: Array, theta: Array, inverse: Array, direction: Array
-    ) -> tuple[Array, Array, Array]:
-        T = jnp.kron(jnp.eye(K - 1, dtype=theta.dtype), back(center, scale, intercept))
-        there = T @ direction
-        length = jnp.sqrt(jnp.sum(there * there))
-        return (T @ theta).reshape(K - 1, -1).T, T @ inverse @ T.T, there / jnp.where(length > 0, length, 1.0)
-
-    coefficients, covariance, direction = over_stack(
-        finish, (axes.X, axes.X, of, of, of), columns.center, columns.scale, theta, inverse, direction
-    )
+    loglik, rows = over_stack(rest, (of, *each), found.x, *args)
+    coefficients = end.theta.reshape(*end.theta.shape[:-1], others, -1)
+    coefficients = jnp.swapaxes(coefficients, -1, -2)
     return Fields(
         params=coefficients[..., 1:, :] if intercept else coefficients,
         intercept=coefficients[..., 0, :] if intercept else None,
-        joint_covariance=covariance,
+        joint_covariance=end.covariance,
         loglik=loglik,
         deviance=-2 * loglik,
         dispersion=jnp.ones_like(loglik),
         rows=rows,
-        rank=rank,
-        status=status,
-        direction=direction,
+        rank=end.rank,
+        status=end.status,
+        direction=end.direction,
     )

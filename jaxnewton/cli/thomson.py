@@ -1,42 +1,22 @@
-"""The ``jaxnewton`` command. It runs in float64, with one CPU device a core."""
+"""``jaxnewton thomson``: charges on a sphere."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import typer
-from rich.console import Console
 from rich.table import Table
 
-import jaxnewton
 from jaxnewton import plotting
 from jaxnewton import thomson as charges
+from jaxnewton.cli.shared import out, refusing
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-out = Console(soft_wrap=True)
 SHOWN_MINIMA = 8
 
 
-@app.callback()
-def setup() -> None:
-    """Second-order optimisation for one starting point or a million."""
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", cores())
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@app.command()
 def thomson(
     n: Annotated[int, typer.Argument(metavar="N", help="Number of charges, at least 2.")],
     starts: Annotated[int, typer.Option(help="Number of starting configurations.")] = 256,
@@ -49,15 +29,10 @@ def thomson(
 
     Exit status 0 only if a certified minimum was found.
     """
-    try:
+    with refusing("thomson"):
         if plot is not None:
-            plotting.require()
-            if not plot.resolve().parent.is_dir():
-                raise ValueError(f"--plot: there is no folder {plot.resolve().parent}")
+            plotting.check(plot)
         found = charges.solve(n, starts=starts, key=jax.random.key(seed), kind=kind, progress=not as_json)
-    except (ValueError, TypeError, ImportError, InterruptedError) as error:
-        typer.echo(f"jaxnewton thomson: {error}", err=True)
-        raise typer.Exit(2) from None
     report = _report(n, starts, seed, kind, found)
     if as_json:
         typer.echo(json.dumps(report | {"points": found.points.tolist()}))
@@ -114,25 +89,3 @@ def _show(report: dict[str, Any]) -> None:
     if len(report["minima"]) > SHOWN_MINIMA:
         minima.add_row(f"and {len(report['minima']) - SHOWN_MINIMA} more", "")
     out.print(minima, highlight=False)
-
-
-@app.command()
-def info() -> None:
-    """Versions, devices, number type and cores."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("jaxnewton", jaxnewton.__version__),
-        *((package, version(package)) for package in ("jax", "jaxlib", "optax", "numpy")),
-        ("python", platform.python_version()),
-        ("backend", jax.default_backend()),
-        ("devices", ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in jax.devices())),
-        ("dtype", str(jnp.result_type(float))),
-        ("cores", str(cores())),
-    ):
-        table.add_row(name, value)
-    out.print(table, highlight=False)
-
-
-def main() -> None:
-    """Entry point of the command."""
-    app()
