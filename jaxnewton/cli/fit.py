@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import typer
 
@@ -219,15 +221,21 @@ def _report(found: regression.Fit, design: designs.Design, level: float) -> dict
 
 def _stacked(found: regression.Fit, design: designs.Design, level: float) -> tuple[list[str], np.ndarray]:
     """Names of the coefficients of one class, and COLUMNS of all (names, classes, 6)."""
-    parts = (found.params, found.stderr, found.zvalues, found.pvalues, *found.conf_int(level))
+    first, others = jax.tree.map(np.asarray, _inference(found, level))
     classes = found.params.shape[1] if found.params.ndim == 2 else 1
-    values = np.stack([np.asarray(part).reshape(-1, classes) for part in parts], axis=-1)
-    interval = found.intercept_conf_int(level)
-    if interval is None:
+    values = np.stack(others, axis=-1).reshape(-1, classes, len(COLUMNS))
+    if first is None:
         return design.names, values
-    parts = (found.intercept, found.intercept_stderr, found.intercept_zvalue, found.intercept_pvalue, *interval)
-    first = np.stack([np.asarray(part).reshape(-1) for part in parts], axis=-1)
-    return ["intercept", *design.names], np.concatenate([first[None], values])
+    return ["intercept", *design.names], np.concatenate([np.stack(first, axis=-1).reshape(1, classes, -1), values])
+
+
+@functools.partial(jax.jit, static_argnums=1)  # far sooner done than each of its operations
+def _inference(found: regression.Fit, level: float) -> tuple[Any, Any]:
+    """COLUMNS of the intercept, or None, and of the others."""
+    interval = found.intercept_conf_int(level)
+    first = (found.intercept, found.intercept_stderr, found.intercept_zvalue, found.intercept_pvalue)
+    others = (found.params, found.stderr, found.zvalues, found.pvalues, *found.conf_int(level))
+    return None if interval is None else (*first, *interval), others
 
 
 def _classes(found: regression.Fit, design: designs.Design) -> list[str]:

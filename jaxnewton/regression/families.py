@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.scipy.special import gammaln, xlog1py, xlogy
 
 from jaxnewton.regression.links import LINKS, Link, Mean
@@ -18,8 +19,8 @@ LOG_TWO_PI = float(np.log(2 * np.pi))
 class Term(NamedTuple):
     """What one row adds, for a weight of 1 and a dispersion of 1. All of the shape of eta."""
 
-    half_deviance: Array  # half the unit deviance: 0 where the mean is y
-    score: Array  # -d half_deviance / d eta
+    loss: Array  # -log-likelihood, but for what only y is in
+    score: Array  # -d loss / d eta
     information: Array  # Fisher's: the mean of -d score / d eta; at least 0
 
 
@@ -36,12 +37,19 @@ class Family(Protocol):
 
     def term(self, link: Link, y: Array, eta: Array) -> Term: ...
 
+    def least(self, y: Array) -> Array:
+        """The loss where the mean is y: half the deviance is what the loss has more."""
+        ...
+
     def mean(self, link: Link, eta: Array) -> Array: ...
 
     def variance(self, mu: Array) -> Array: ...
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        """The log-likelihood of all rows (the last axis), constants included."""
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+        """The log-likelihood of all rows (the last axis), constants included; ``loss``: its sum over them, weighted.
+
+        A family whose dispersion is known does not look at mu.
+        """
         ...
 
 
@@ -52,7 +60,7 @@ class _OfMean:
         mean = _mean(link, eta)
         variance = self.variance(mean.mu)
         slope = mean.slope / variance
-        return Term(self._half_deviance(y, mean), (y - mean.mu) * slope, mean.slope * slope)
+        return Term(self._loss(y, mean), (y - mean.mu) * slope, mean.slope * slope)
 
     def mean(self, link: Link, eta: Array) -> Array:
         return _mean(link, eta).mu
@@ -60,7 +68,7 @@ class _OfMean:
     def variance(self, mu: Array) -> Array:
         raise NotImplementedError
 
-    def _half_deviance(self, y: Array, mean: Mean) -> Array:
+    def _loss(self, y: Array, mean: Mean) -> Array:
         raise NotImplementedError
 
 
@@ -87,14 +95,16 @@ class Gaussian(_OfMean):
     def variance(self, mu: Array) -> Array:
         return jnp.ones_like(mu)
 
-    def _half_deviance(self, y: Array, mean: Mean) -> Array:
+    def _loss(self, y: Array, mean: Mean) -> Array:
         return 0.5 * (y - mean.mu) ** 2
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def least(self, y: Array) -> Array:
+        return jnp.zeros_like(y)
+
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
         """At the variance that maximises it, sum of squares / rows."""
-        squares = jnp.sum(weights * (y - _mean(link, eta).mu) ** 2, axis=-1)
         logs = jnp.sum(jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0), axis=-1)
-        return -0.5 * rows * (jnp.log(squares / rows) + LOG_TWO_PI + 1) + 0.5 * logs
+        return -0.5 * rows * (jnp.log(2 * loss / rows) + LOG_TWO_PI + 1) + 0.5 * logs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +121,16 @@ class Binomial:
     def term(self, link: Link, y: Array, eta: Array) -> Term:
         assert link.odds is not None
         odds = link.odds(eta)
-        saturated = xlogy(y, y) + xlog1py(1 - y, -y)
         # 0 times -inf is 0: a row that is 0 has no interest in log(mu)
         own = jnp.where(y > 0, y * odds.log, 0.0) + jnp.where(y < 1, (1 - y) * odds.log_other, 0.0)
         score = jnp.where(y > 0, y * odds.rate, 0.0) - jnp.where(y < 1, (1 - y) * odds.rate_other, 0.0)
-        return Term(saturated - own, score, odds.rate * odds.rate_other)
+        return Term(-own, score, odds.rate * odds.rate_other)
+
+    def least(self, y: Array) -> Array:
+        def of_shares() -> Array:
+            return -xlogy(y, y) - xlog1py(1 - y, -y)
+
+        return lax.cond(jnp.all(y * (1 - y) == 0), lambda: jnp.zeros_like(y), of_shares)
 
     def mean(self, link: Link, eta: Array) -> Array:
         assert link.odds is not None
@@ -124,9 +139,8 @@ class Binomial:
     def variance(self, mu: Array) -> Array:
         return mu * (1 - mu)
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        saturated = xlogy(y, y) + xlog1py(1 - y, -y)
-        return jnp.sum(weights * (saturated - self.term(link, y, eta).half_deviance), axis=-1)
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+        return -loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,14 +161,16 @@ class Poisson(_OfMean):
         if link.name != "log":
             return super().term(link, y, eta)
         mu = jnp.exp(eta)  # its slope over its variance is 1, also where mu is 0
-        return Term(mu - y - y * eta + xlogy(y, y), y - mu, mu)
+        return Term(mu - y * eta, y - mu, mu)
 
-    def _half_deviance(self, y: Array, mean: Mean) -> Array:
-        return mean.mu - y + xlogy(y, y) - y * mean.log
+    def _loss(self, y: Array, mean: Mean) -> Array:
+        return mean.mu - y * mean.log
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        mean = _mean(link, eta)
-        return jnp.sum(weights * (y * mean.log - mean.mu - gammaln(y + 1)), axis=-1)
+    def least(self, y: Array) -> Array:
+        return y - xlogy(y, y)
+
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+        return -loss - jnp.sum(weights * gammaln(y + 1), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,14 +187,15 @@ class Gamma(_OfMean):
     def variance(self, mu: Array) -> Array:
         return mu * mu
 
-    def _half_deviance(self, y: Array, mean: Mean) -> Array:
-        return (y - mean.mu) / mean.mu - jnp.log(y) + mean.log
+    def _loss(self, y: Array, mean: Mean) -> Array:
+        return y / mean.mu + mean.log
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        mean = _mean(link, eta)
-        shape = weights / dispersion[..., None]
-        shape = jnp.where(weights > 0, shape, 1.0)
-        each = shape * (jnp.log(shape * y) - mean.log - y / mean.mu) - jnp.log(y) - gammaln(shape)
+    def least(self, y: Array) -> Array:
+        return 1 + jnp.log(y)
+
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+        shape = jnp.where(weights > 0, weights / dispersion[..., None], 1.0)
+        each = shape * (jnp.log(shape * y / mu) - y / mu) - jnp.log(y) - gammaln(shape)
         return jnp.sum(jnp.where(weights > 0, each, 0.0), axis=-1)
 
 
@@ -196,13 +213,16 @@ class InverseGaussian(_OfMean):
     def variance(self, mu: Array) -> Array:
         return mu**3
 
-    def _half_deviance(self, y: Array, mean: Mean) -> Array:
+    def _loss(self, y: Array, mean: Mean) -> Array:
         positive = jnp.where(jnp.isnan(mean.log), jnp.nan, mean.mu)
         return 0.5 * (y / positive - 1) ** 2 / y
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def least(self, y: Array) -> Array:
+        return jnp.zeros_like(y)
+
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
         precision = jnp.where(weights > 0, weights / dispersion[..., None], 1.0)
-        deviance = 2 * precision * self._half_deviance(y, _mean(link, eta))
+        deviance = precision * (y / mu - 1) ** 2 / y
         each = -0.5 * (deviance + LOG_TWO_PI + 3 * jnp.log(y) - jnp.log(precision))
         return jnp.sum(jnp.where(weights > 0, each, 0.0), axis=-1)
 
@@ -231,17 +251,16 @@ class NegativeBinomial(_OfMean):
     def variance(self, mu: Array) -> Array:
         return mu + self.dispersion * mu * mu
 
-    def _half_deviance(self, y: Array, mean: Mean) -> Array:
-        a = self.dispersion
-        ratio = jnp.log1p(a * y) - jnp.log1p(a * mean.mu)
-        return xlogy(y, y) - y * mean.log - (y + 1 / a) * ratio
+    def _loss(self, y: Array, mean: Mean) -> Array:
+        return (y + 1 / self.dispersion) * jnp.log1p(self.dispersion * mean.mu) - y * mean.log
 
-    def loglik(self, link: Link, y: Array, eta: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        a, mean = self.dispersion, _mean(link, eta)
-        size = jnp.asarray(1 / a, y.dtype)
-        counts = gammaln(y + size) - gammaln(size) - gammaln(y + 1)
-        odds = y * (jnp.log(jnp.asarray(a, y.dtype)) + mean.log) - (y + size) * jnp.log1p(a * mean.mu)
-        return jnp.sum(weights * (counts + odds), axis=-1)
+    def least(self, y: Array) -> Array:
+        return (y + 1 / self.dispersion) * jnp.log1p(self.dispersion * y) - xlogy(y, y)
+
+    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+        size = jnp.asarray(1 / self.dispersion, y.dtype)
+        counts = gammaln(y + size) - gammaln(size) - gammaln(y + 1) - y * jnp.log(size)
+        return jnp.sum(weights * counts, axis=-1) - loss
 
 
 FAMILIES: dict[str, Family] = {

@@ -35,7 +35,7 @@ MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood(Problem):
-    """Half the deviance (for a dispersion of 1) and half the ridge's penalty, in the coefficients of standardised
+    """The rows' losses (for a dispersion of 1) and half the ridge's penalty, in the coefficients of standardised
     columns; ``H`` is Fisher's information. args: Z (m, q), y, weights, offset, penalty (q,)."""
 
     rows_axis: ClassVar[int] = 0
@@ -49,8 +49,8 @@ class Likelihood(Problem):
         Z, y, weights, offset, penalty = args
         term = self.family.term(self.link, y, Z @ x + offset)
         counted = weights > 0
-        deviance, score, information = (jnp.where(counted, weights * part, 0.0) for part in term)
-        f = jnp.sum(deviance) + 0.5 * jnp.sum(penalty * x * x)
+        loss, score, information = (jnp.where(counted, weights * part, 0.0) for part in term)
+        f = jnp.sum(loss) + 0.5 * jnp.sum(penalty * x * x)
         g = penalty * x - score @ Z
         return Evaluation(
             f, g, None if needs is Needs.GRADIENT else (information[:, None] * Z).T @ Z + jnp.diag(penalty)
@@ -269,23 +269,24 @@ def _infer(
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
     end = inference.conclude(problem, stack, intercept, columns, each, args, found)
 
-    def rest(theta: Array, rank: Array, *args: Array) -> tuple[Array, Array, Array, Array]:
-        Z, y, weights, offset, _ = args
+    family, whole = problem.family, problem.family.dispersed  # only then are the rows gone through once more
+
+    def rest(theta: Array, rank: Array, f: Array, *args: Array) -> tuple[Array, Array, Array, Array]:
+        Z, y, weights, offset, penalty = args
+        loss = f - 0.5 * jnp.sum(penalty * theta * theta)
         weights = jnp.broadcast_to(weights, y.shape)
-        eta = Z @ theta + offset
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
-        dispersion = jnp.ones((), theta.dtype)
-        if problem.family.dispersed:
-            mu = problem.family.mean(problem.link, eta)
-            pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / problem.family.variance(mu), 0.0)
+        dispersion, mu = jnp.ones((), theta.dtype), y
+        if whole:
+            mu = family.mean(problem.link, Z @ theta + offset)
+            pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / family.variance(mu), 0.0)
             df = (rows - rank).astype(theta.dtype)
             dispersion = jnp.where(df > 0, jnp.sum(pearson) / jnp.where(df > 0, df, 1.0), jnp.nan)
-        half = problem.family.term(problem.link, y, eta).half_deviance
-        deviance = 2 * jnp.sum(jnp.where(weights > 0, weights * half, 0.0))
-        loglik = problem.family.loglik(problem.link, y, eta, weights, dispersion, rows.astype(theta.dtype))
-        return loglik, deviance, dispersion, rows
+        deviance = 2 * (loss - jnp.sum(weights * family.least(y)))
+        loglik = family.loglik(y, mu, loss, weights, dispersion, rows.astype(theta.dtype))
+        return loglik, jnp.maximum(deviance, 0.0), dispersion, rows
 
-    loglik, deviance, dispersion, rows = over_stack(rest, (of, of, *each), found.x, end.rank, *args)
+    loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, found.fun, *args)
     return Fields(
         params=end.theta[..., 1:] if intercept else end.theta,
         intercept=end.theta[..., 0] if intercept else None,

@@ -17,7 +17,6 @@ from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fit
 from jaxnewton.regression.glm import Fields, as_fit, linear_predictor
 from jaxnewton.regression.inference import unit
-from jaxnewton.regression.links import LINKS
 from jaxnewton.types import Array, Status
 
 METHODS = ("qr", "svd")
@@ -134,8 +133,7 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
         df = (rows - rank).astype(theta.dtype)
         dispersion = jnp.where(df > 0, squares / jnp.where(df > 0, df, 1.0), jnp.nan)
         inverse = jnp.where(rank < q, jnp.nan, inverse)
-        eta = data.y - left
-        loglik = Gaussian().loglik(LINKS["identity"], data.y, eta, weights, dispersion, rows.astype(theta.dtype))
+        loglik = Gaussian().loglik(data.y, data.y, 0.5 * squares, weights, dispersion, rows.astype(theta.dtype))
         coefficients = there(theta)
         return Fields(
             params=coefficients[1:] if intercept else coefficients,

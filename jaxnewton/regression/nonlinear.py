@@ -19,7 +19,6 @@ from jaxnewton.regression.data import Stack, gather, widest
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fit
 from jaxnewton.regression.glm import Fields, as_fit
-from jaxnewton.regression.links import LINKS
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
 from jaxnewton.types import Array, Status, succeeded
@@ -156,8 +155,7 @@ def _infer(problem: SumOfSquares, stack: Stack, axes: Any, p: Array, status: Arr
         df = (rows - rank).astype(p.dtype)
         dispersion = jnp.where(df > 0, squares / jnp.where(df > 0, df, 1.0), jnp.nan)
         spread = jnp.where(rank < n, jnp.nan, inverse @ inverse.T)
-        root = jnp.where(weights > 0, jnp.sqrt(weights), 1.0)
-        loglik = Gaussian().loglik(LINKS["identity"], y, y + r / root, weights, dispersion, rows.astype(p.dtype))
+        loglik = Gaussian().loglik(y, y, 0.5 * squares, weights, dispersion, rows.astype(p.dtype))
         # residuals are differences of numbers of y's size: a gradient within their rounding says no more
         noise = 10 * jnp.finfo(p.dtype).eps * jnp.sqrt(jnp.sum(weights * y * y))
         settled = (status == Status.LINE_SEARCH_FAILED) & (jnp.max(jnp.abs(J.T @ r) / norms) <= noise)
