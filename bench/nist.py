@@ -4,12 +4,11 @@
 
 The thirteen nonlinear sets of tests/nist.py from both of NIST's starts, and its five linear ones, in float64. Everyone
 has default settings, and the nonlinear fits the same exact Jacobian, compiled by JAX; the summary has the peers with
-tolerances of 1e-14 for f, x and gradient, too. Correct digits are -log10 of the largest relative error of a
-parameter, or of a standard error, against the certified values, from 0 to 15; where the certified value is 0, of the
-error itself. ``least_squares`` gives no standard errors; here they are made of its Jacobian, as ``curve_fit`` does. An
-end with 4 is right; a success is false where it is claimed with fewer than 2: another minimum, or none. Terms
-of a model that may change places are compared in the order that fits best. Needs ``scipy``; ``lmfit`` and
-``statsmodels`` where they are installed.
+tolerances of 1e-14 for f, x and gradient, too. Correct digits are -log10 of the largest relative error of a parameter,
+or of a standard error, against the certified values, from 0 to 15; where the certified value is 0, of the error itself.
+An end with 4 is right; a success is false where it is claimed with fewer than 2: another minimum, or none. Terms of a
+model that may change places are compared in the order that fits best. ``least_squares`` gives no standard errors: they
+are made of its Jacobian here, as ``curve_fit`` does. Needs ``scipy``; ``lmfit`` and ``statsmodels`` where installed.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ def solve_pool(
     parts = min(len(devices), starts.count)
     size = -(-starts.count // parts)
     mesh = Mesh(devices[:parts], ("device",)) if parts > 1 else None
-    width = width or default_width(problem.size(jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))), size)
+    if width is None:
+        one = jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))
+        width = problem.lanes or default_width(problem.size(one), size)
     plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
     counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
     shared = tuple(arg if axis is None else None for arg, axis in zip(args, axes, strict=True))

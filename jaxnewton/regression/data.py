@@ -64,7 +64,7 @@ class Stack(NamedTuple):
 class Columns(NamedTuple):
     """The columns that are solved with, intercept first: those of X less their centres, over their scales."""
 
-    Z: Array  # (..., m, q)
+    Z: Array  # (..., q, m): rows of observations along the last axis, where X'WX is the faster product
     center: Array  # (..., p); 0 without an intercept
     scale: Array  # (..., p); 1 for a column that does not vary
 
@@ -153,14 +153,14 @@ def standardise(X: Array, intercept: bool) -> Columns:
     """
     m, p = X.shape
     center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(p, X.dtype)
-    Z = X - center[None, :]
-    largest = jnp.max(jnp.abs(Z), axis=0, initial=0.0)
+    Z = X.T - center[:, None]
+    largest = jnp.max(jnp.abs(Z), axis=1, initial=0.0)
     varies = largest > 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
     largest = jnp.where(varies, largest, 1.0)
-    scale = largest * jnp.sqrt(jnp.mean((Z / largest[None, :]) ** 2, axis=0))  # no square overflows
+    scale = largest * jnp.sqrt(jnp.mean((Z / largest[:, None]) ** 2, axis=1))  # no square overflows
     scale = jnp.where(varies, _power_of_two(scale), 1.0)
-    Z = jnp.where(varies[None, :], Z / scale[None, :], 0.0)
-    return Columns(jnp.concatenate([jnp.ones((m, 1), X.dtype), Z], axis=1) if intercept else Z, center, scale)
+    Z = jnp.where(varies[:, None], Z / scale[:, None], 0.0)
+    return Columns(jnp.concatenate([jnp.ones((1, m), X.dtype), Z]) if intercept else Z, center, scale)
 
 
 def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:

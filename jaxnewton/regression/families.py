@@ -121,6 +121,8 @@ class Binomial:
     def term(self, link: Link, y: Array, eta: Array) -> Term:
         assert link.odds is not None
         odds = link.odds(eta)
+        if link.name == "logit":  # where rate is 1 - mu, and rate_other mu
+            return Term((1 - y) * eta - odds.log, y - odds.rate_other, odds.rate * odds.rate_other)
         # 0 times -inf is 0: a row that is 0 has no interest in log(mu)
         own = jnp.where(y > 0, y * odds.log, 0.0) + jnp.where(y < 1, (1 - y) * odds.log_other, 0.0)
         score = jnp.where(y > 0, y * odds.rate, 0.0) - jnp.where(y < 1, (1 - y) * odds.rate_other, 0.0)

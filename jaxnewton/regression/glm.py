@@ -36,24 +36,25 @@ MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 @dataclasses.dataclass(frozen=True)
 class Likelihood(Problem):
     """The rows' losses (for a dispersion of 1) and half the ridge's penalty, in the coefficients of standardised
-    columns; ``H`` is Fisher's information. args: Z (m, q), y, weights, offset, penalty (q,)."""
+    columns; ``H`` is Fisher's information. args: Z (q, m), y, weights, offset, penalty (q,)."""
 
     rows_axis: ClassVar[int] = 0
     keeps: ClassVar[bool] = True
-    patience: ClassVar[int] = 2
+    patience: ClassVar[int] = 1
+    lanes: ClassVar[int] = 64
 
     family: Family
     link: Link
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         Z, y, weights, offset, penalty = args
-        term = self.family.term(self.link, y, Z @ x + offset)
+        term = self.family.term(self.link, y, x @ Z + offset)
         counted = weights > 0
         loss, score, information = (jnp.where(counted, weights * part, 0.0) for part in term)
         f = jnp.sum(loss) + 0.5 * jnp.sum(penalty * x * x)
-        g = penalty * x - score @ Z
+        g = penalty * x - Z @ score
         return Evaluation(
-            f, g, None if needs is Needs.GRADIENT else (information[:, None] * Z).T @ Z + jnp.diag(penalty)
+            f, g, None if needs is Needs.GRADIENT else (information[None, :] * Z) @ Z.T + jnp.diag(penalty)
         )
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
@@ -67,7 +68,7 @@ class Likelihood(Problem):
 
     def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
         Z, y, *_ = args
-        moved = Z @ way
+        moved = way @ Z
         return jnp.where(y >= 1, moved, jnp.where(y <= 0, -moved, -jnp.abs(moved)))
 
 
@@ -238,7 +239,7 @@ def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array]:
 
 def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Array, offset: Array) -> Array:
     """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one."""
-    q = Z.shape[1]
+    q = Z.shape[0]
     weights = jnp.broadcast_to(weights, y.shape)
     mean = jnp.sum(weights * y) / jnp.sum(weights)
     if problem.family.name == "binomial":
@@ -252,7 +253,7 @@ def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Ar
         return jnp.zeros(q, Z.dtype)
     eta = problem.link.forward(0.5 * (y + mean)) - offset
     root = jnp.sqrt(weights)
-    return jnp.linalg.lstsq(root[:, None] * Z, root * eta)[0]
+    return jnp.linalg.lstsq((root[None, :] * Z).T, root * eta)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -278,7 +279,7 @@ def _infer(
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
         dispersion, mu = jnp.ones((), theta.dtype), y
         if whole:
-            mu = family.mean(problem.link, Z @ theta + offset)
+            mu = family.mean(problem.link, theta @ Z + offset)
             pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / family.variance(mu), 0.0)
             df = (rows - rank).astype(theta.dtype)
             dispersion = jnp.where(df > 0, jnp.sum(pearson) / jnp.where(df > 0, df, 1.0), jnp.nan)

@@ -115,7 +115,7 @@ def conclude(
     inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
 
     def to_columns_of_X(theta: Array) -> Array:
-        every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-1])
+        every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-2])
         return back(columns, intercept, every_class).reshape(theta.shape)
 
     rows = jax.vmap(to_columns_of_X, -2, -2)(inverse)

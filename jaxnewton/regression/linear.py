@@ -128,7 +128,7 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
 
         weights = jnp.broadcast_to(data.weights, data.y.shape)
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
-        left = precise.residual(columns.Z, theta, data.y, jnp.broadcast_to(data.offset, data.y.shape))
+        left = precise.residual(columns.Z.T, theta, data.y, jnp.broadcast_to(data.offset, data.y.shape))
         squares = jnp.sum(weights * left * left)
         df = (rows - rank).astype(theta.dtype)
         dispersion = jnp.where(df > 0, squares / jnp.where(df > 0, df, 1.0), jnp.nan)
@@ -155,7 +155,7 @@ def _system(intercept: bool, columns: Columns, data: Data) -> tuple[Array, Array
     """Weighted columns, what they are to make, and the penalties; one fit."""
     root = jnp.broadcast_to(jnp.sqrt(data.weights), data.y.shape)
     return (
-        root[:, None] * columns.Z,
+        (root[None, :] * columns.Z).T,
         root * (data.y - data.offset),
         penalties(columns.scale, data.ridge, intercept),
     )
@@ -168,7 +168,7 @@ def _by_singular_values(intercept: bool, columns: Columns, data: Data) -> tuple[
     """
     weights = jnp.broadcast_to(data.weights, data.y.shape)
     m = data.y.shape[0]
-    Z = columns.Z[:, 1:] if intercept else columns.Z
+    Z = columns.Z[1:].T if intercept else columns.Z.T
     X = Z * columns.scale[None, :]
     y = data.y - data.offset
     share = weights / jnp.sum(weights)

@@ -24,30 +24,32 @@ class Multinomial(Problem):
     """-loglik and the ridge's penalty in the coefficients (K - 1, q), flattened, of standardised columns.
 
     The penalty is that of all K vectors about their mean, so that it does not matter which is the reference.
-    args: Z (m, q), y (m,) class numbers as floats, weights, offset, penalty (q,).
+    args: Z (q, m), y (m,) class numbers as floats, weights, offset, penalty (q,).
     """
 
     keeps: ClassVar[bool] = True
+    patience: ClassVar[int] = 1
+    lanes: ClassVar[int] = 64
 
     classes: int
     reference: int
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         Z, y, weights, _, penalty = args
-        q = Z.shape[1]
+        q = Z.shape[0]
         theta = x.reshape(self.classes - 1, q)
-        share, log = self.probabilities(Z @ theta.T)
+        share, log = self.probabilities((theta @ Z).T)
         observed = jax.nn.one_hot(y.astype(jnp.int32), self.classes, dtype=x.dtype)
         drawn = theta - jnp.sum(theta, axis=0, keepdims=True) / self.classes
         f = -jnp.sum(weights * jnp.sum(observed * log, axis=1)) + 0.5 * jnp.sum(penalty[None, :] * drawn * theta)
         missing = jnp.delete(observed - share, self.reference, axis=1)
-        g = penalty[None, :] * drawn - (weights[:, None] * missing).T @ Z
+        g = penalty[None, :] * drawn - (weights[:, None] * missing).T @ Z.T
         if needs is Needs.GRADIENT:
             return Evaluation(f, g.reshape(-1), None)
         p = jnp.delete(share, self.reference, axis=1)
         tie = jnp.eye(self.classes - 1, dtype=x.dtype)
         spread = weights[:, None, None] * (p[:, :, None] * tie[None] - p[:, :, None] * p[:, None, :])
-        blocks = jnp.einsum("mkl,mi,mj->kilj", spread, Z, Z)
+        blocks = jnp.einsum("mkl,im,jm->kilj", spread, Z, Z)
         ridge = (tie - 1 / self.classes)[:, None, :, None] * jnp.diag(penalty)[None, :, None, :]
         d = (self.classes - 1) * q
         return Evaluation(f, g.reshape(-1), (blocks + ridge).reshape(d, d))
@@ -58,7 +60,7 @@ class Multinomial(Problem):
 
     def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
         Z, y, *_ = args
-        moved = jnp.insert(Z @ way.reshape(self.classes - 1, -1).T, self.reference, 0.0, axis=1)
+        moved = jnp.insert((way.reshape(self.classes - 1, -1) @ Z).T, self.reference, 0.0, axis=1)
         return jnp.take_along_axis(moved, y.astype(jnp.int32)[:, None], axis=1) - moved
 
     def probabilities(self, eta: Array) -> tuple[Array, Array]:
@@ -141,7 +143,7 @@ def softmax(
         raise ValueError(f"reference must be a class number from 0 to {classes - 1}; it is {reference!r}")
     problem = Multinomial(int(classes), int(reference))
     columns, penalty = prepare(intercept, stack, data)
-    q = columns.Z.shape[-1]
+    q = columns.Z.shape[-2]
     lead = (stack.fits,) if stack.lead else ()
     start = jnp.zeros((*lead, (classes - 1) * q), columns.Z.dtype)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)

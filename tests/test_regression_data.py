@@ -1,0 +1,406 @@
+"""Real data's troubles: each has its sentence, its status, or an answer all the same.
+
+As in test_regression.py, shapes and options are the same wherever they can be, to compile few programs.
+"""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from scipy import special
+
+import jaxnewton as jn
+from jaxnewton import Status, regression
+
+M, P = 40, 2
+ONES, ZEROS = np.ones(M), np.zeros(M)
+RNG = np.random.default_rng(0)
+X = RNG.uniform(-1, 1, (M, P))
+ETA = 0.2 + X @ [0.8, -0.5]
+SHARE = (RNG.uniform(size=M) < special.expit(ETA)).astype(float)
+COUNT = RNG.poisson(np.exp(ETA)).astype(float)
+REAL = ETA + 0.3 * RNG.normal(size=M)
+CLASS = np.argmax(X @ RNG.normal(size=(P, 3)) + RNG.gumbel(size=(M, 3)), axis=1)
+
+
+def linear(X, y, weights=ONES, offset=ZEROS):
+    return regression.linear(X, y, weights=weights, offset=offset)
+
+
+def logistic(X, y, weights=ONES, offset=ZEROS, ridge=0.0):
+    return regression.logistic(X, y, weights=weights, offset=offset, ridge=ridge)
+
+
+def poisson(X, y, weights=ONES, offset=ZEROS):
+    return regression.poisson(X, y, weights=weights, offset=offset)
+
+
+def softmax(X, y, weights=ONES):
+    return regression.softmax(X, y, classes=3, weights=weights)
+
+
+MODELS = {
+    "linear": (linear, REAL),
+    "logistic": (logistic, SHARE),
+    "poisson": (poisson, COUNT),
+    "softmax": (softmax, CLASS),
+}
+
+
+def with_(array, at, value):
+    changed = np.array(array, float)
+    changed[at] = value
+    return changed
+
+
+# Refused
+
+
+glm, nonlinear = regression.glm, regression.nonlinear
+
+
+def line(x, p):
+    return p[0] + p[1] * x
+
+
+x = X[:, 0]
+REFUSED = {
+    # what is wrong: (the call, words that its sentence must have)
+    "nan in X": (lambda: linear(with_(X, (3, 1), np.nan), REAL), ["X", "finite", "rows 3"]),
+    "inf in X": (lambda: logistic(with_(X, (slice(2, 30, 3), 0), np.inf), SHARE), ["X", "2, 5, 8", "and 2 more"]),
+    "nan in y": (lambda: poisson(X, with_(COUNT, [5, 7], np.nan)), ["y", "finite", "rows 5, 7"]),
+    "nan in y, stack": (lambda: linear(X, with_(np.ones((2, M)), (1, 9), np.nan)), ["y", "rows 9"]),
+    "nan in y, nonlinear": (lambda: nonlinear(line, x, with_(REAL, 4, np.nan), [1.0, 1.0]), ["y", "rows 4"]),
+    "nan in weights": (lambda: linear(X, REAL, with_(ONES, 6, np.nan)), ["weights", "rows 6"]),
+    "inf in offset": (lambda: linear(X, REAL, ONES, with_(ZEROS, 6, np.inf)), ["offset", "rows 6"]),
+    "ridge nan": (lambda: regression.linear(X, REAL, ridge=np.nan), ["ridge", "finite"]),
+    "ridge negative": (lambda: regression.linear(X, REAL, ridge=[1.0, -2.0]), ["ridge", "negative", "-2.0"]),
+    "weights negative": (lambda: linear(X, REAL, with_(ONES, 6, -0.5)), ["weights", "negative", "-0.5"]),
+    "weights all 0": (lambda: linear(X, REAL, ZEROS), ["weights", "no row is left"]),
+    "a label of 2": (lambda: logistic(X, with_(SHARE, [1, 8], 2)), ["y", "0 or 1", "2.0", "rows 1, 8"]),
+    "labels of -1": (lambda: logistic(X, 2 * SHARE - 1), ["y", "0 or 1", "-1.0"]),
+    "a negative count": (lambda: poisson(X, with_(COUNT, 0, -1)), ["y", "at least 0", "-1.0", "rows 0"]),
+    "gamma of 0": (lambda: glm(X, with_(ONES, 2, 0), family="gamma"), ["y", "positive", "0.0", "rows 2"]),
+    "inverse gaussian of 0": (
+        lambda: glm(X, with_(ONES, 2, 0), family="inverse-gaussian"),
+        ["y", "positive", "rows 2"],
+    ),
+    "half a class": (lambda: softmax(X, with_(CLASS, 3, 0.5)), ["y", "whole", "0.5", "rows 3"]),
+    "a class too many": (lambda: softmax(X, with_(CLASS, 3, 3)), ["y", "classes - 1 = 2", "3", "rows 3"]),
+    "a negative class": (lambda: regression.softmax(X, with_(CLASS, 3, -1)), ["y", "whole", "-1", "rows 3"]),
+    "one class": (lambda: regression.softmax(X, np.zeros(M, int)), ["classes", "at least 2", "1"]),
+    "a fraction of classes": (lambda: regression.softmax(X, CLASS, classes=2.5), ["classes", "whole number", "2.5"]),
+    "reference": (lambda: regression.softmax(X, CLASS, reference=3), ["reference", "0 to 2", "3"]),
+    "text in X": (lambda: linear([["a", "b"]], [1.0]), ["X", "real numbers"]),
+    "complex y": (lambda: linear(X, REAL + 1j), ["y", "real numbers", "complex"]),
+    "X a vector": (lambda: linear(x, REAL), ["X", "(..., rows, columns)", "(40,)"]),
+    "y a number": (lambda: linear(X, 1.0), ["y", "(..., rows)", "single number"]),
+    "weights a number": (lambda: linear(X, REAL, 2.0), ["weights", "(..., rows)", "single number"]),
+    "no rows": (lambda: linear(X[:0], REAL[:0]), ["X", "no rows", "(0, 2)"]),
+    "y too short": (lambda: linear(X, REAL[1:]), ["y", "as many rows as X, 40", "(39,)"]),
+    "weights too long": (lambda: linear(X, REAL, np.ones(41)), ["weights", "as many rows as X, 40", "(41,)"]),
+    "weights of one row": (lambda: linear(X, REAL, np.ones(1)), ["weights", "as many rows as X, 40", "(1,)"]),
+    "offset too short": (lambda: linear(X, REAL, ONES, np.zeros(3)), ["offset", "as many rows", "(3,)"]),
+    "leading axes": (
+        lambda: linear(np.zeros((2, M, P)), np.zeros((3, M))),
+        ["leading axes", "X (2, 40, 2)", "y (3, 40)"],
+    ),
+    "an empty stack": (lambda: linear(np.zeros((0, M, P)), REAL), ["no problems", "(0,)"]),
+    "family": (lambda: glm(X, SHARE, family="binomal"), ["family", '"binomial"', "NegativeBinomial", "'binomal'"]),
+    "family a class": (lambda: glm(X, COUNT, family=regression.NegativeBinomial), ["family", "instance"]),
+    "link": (lambda: glm(X, SHARE, link="cauchit"), ["link", '"logit"', "binomial", "'cauchit'"]),
+    "link of another": (lambda: glm(X, COUNT, family="poisson", link="logit"), ["link", '"log"', "poisson"]),
+    "alpha": (lambda: regression.NegativeBinomial(-1.0), ["dispersion", "positive", "-1.0"]),
+    "method": (lambda: regression.linear(X, REAL, method="cholesky"), ["method", '"qr"', "'cholesky'"]),
+    "option": (lambda: regression.logistic(X, SHARE, penalty="l2"), ["logistic", "'penalty'", "ridge"]),
+    "intercept": (lambda: regression.linear(X, REAL, intercept=1), ["intercept", "True or False", "1"]),
+    "tol": (lambda: regression.logistic(X, SHARE, tol=-1.0), ["tol", "positive", "-1.0"]),
+    "max_steps": (lambda: regression.logistic(X, SHARE, max_steps=1.5), ["max_steps", "whole number", "1.5"]),
+    "max_steps 0": (lambda: regression.logistic(X, SHARE, max_steps=0), ["max_steps", "at least 1", "0"]),
+    "max_steps 0, nonlinear": (lambda: nonlinear(line, x, REAL, [1.0, 1.0], max_steps=0), ["max_steps", "at least 1"]),
+    "model": (lambda: nonlinear(3.0, x, REAL, [1.0]), ["model", "function", "3.0"]),
+    "model's shape": (lambda: nonlinear(lambda x, p: p[0], x, REAL, [1.0]), ["model", "shape of y", "(40,)", "()"]),
+    "p0 a number": (lambda: nonlinear(line, x, REAL, 1.0), ["p0", "(..., parameters)", "single number"]),
+    "p0 nan": (lambda: nonlinear(line, x, REAL, [np.nan, 1.0]), ["p0", "finite"]),
+    "p0 and y": (
+        lambda: nonlinear(line, x, np.zeros((2, M)), np.ones((3, 2))),
+        ["leading axes", "p0 (3, 2)", "y (2, 40)"],
+    ),
+    "solver": (lambda: nonlinear(line, x, REAL, [1.0, 1.0], solver=jn.BFGS()), ["solver", "LevenbergMarquardt()"]),
+    "x_stacked": (
+        lambda: nonlinear(line, x, REAL, [1.0, 1.0], x_stacked=True),
+        ["x_stacked", "one leading axis", "0"],
+    ),
+    "level": (lambda: linear(X, REAL).conf_int(1.5), ["level", "between 0 and 1", "1.5"]),
+    "summary of a stack": (lambda: linear(X, np.ones((3, M)) * REAL).summary(), ["summary", "stack", "(3,)"]),
+    "columns": (lambda: linear(X, REAL).predict(X[:, :1]), ["X", "(..., rows, 2)", "(40, 1)"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_is_refused(name):
+    call, words = REFUSED[name]
+    with pytest.raises((TypeError, ValueError)) as refused:
+        call()
+    sentence = str(refused.value)
+    assert [word for word in words if word not in sentence] == [], sentence
+
+
+def test_what_is_not_refused():
+    """Lists, integers, booleans, objects that are numbers."""
+    want = linear(X, SHARE)
+    for given in (SHARE.astype(bool), SHARE.astype(int), SHARE.astype(object), list(SHARE)):
+        np.testing.assert_array_equal(linear(X.tolist(), given).params, want.params)
+
+
+# Weights of 0, and units
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_weight_is_no_row(model):
+    """Whatever stands in the row."""
+    fit, y = MODELS[model]
+    kept = np.arange(M) % 4 > 0
+    values = {"linear": 1e6, "logistic": 1 - SHARE, "poisson": 999.0, "softmax": 2.0}[model]
+    a = fit(X, y, kept.astype(float))
+    b = fit(np.where(kept[:, None], X, 50.0), np.where(kept, y, values), kept.astype(float))
+    assert a.success
+    assert a.rows == 30
+    for name in ("params", "intercept", "joint_covariance", "loglik", "deviance", "rows"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-7)
+    c = getattr(regression, model)(X[kept], y[kept])
+    for name in ("params", "intercept", "joint_covariance", "loglik", "deviance", "rows", "df_residual"):
+        np.testing.assert_allclose(getattr(a, name), getattr(c, name), rtol=1e-7)
+
+
+UNITS = {
+    "tiny": ([1e-9, 1e-3], 0.0),
+    "huge": ([1e8, 1.0], 0.0),
+    "huge counts": ([1e9, 1e30], 0.0),
+    "far away": ([1.0, 1.0], 1e6),
+    "absolute zero": ([1.8, 1.0], 273.15),
+}
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("model", MODELS)
+def test_units_do_not_matter(model, units):
+    """Nor where zero is: predictions are the same, coefficients and their errors are those of the unit."""
+    fit, y = MODELS[model]
+    scale, origin = np.array(UNITS[units][0]), UNITS[units][1]
+    a, b = fit(X, y), fit(X * scale + origin, y)
+    assert b.status == a.status == Status.CONVERGED
+    rtol = 1e-6 if origin < 1e5 else 1e-5
+    column = scale[:, None] if a.params.ndim == 2 else scale
+    np.testing.assert_allclose(b.params * column, a.params, rtol=rtol, atol=1e-8)
+    np.testing.assert_allclose(b.stderr * column, a.stderr, rtol=rtol)
+    np.testing.assert_allclose(b.predict(X * scale + origin), a.predict(X), rtol=1e-6)
+    np.testing.assert_allclose(b.loglik, a.loglik, rtol=1e-9)
+
+
+def test_large_counts():
+    """exp of a linear predictor of 500 columns' units is far from overflow once they are standardised."""
+    far = np.exp(30 + 5 * X[:, 0])
+    fit = poisson(X * 1e6, np.round(far))
+    assert fit.success
+    np.testing.assert_allclose(fit.params * 1e6, [5, 0], atol=1e-6)
+    np.testing.assert_allclose(fit.intercept, 30, rtol=1e-8)
+
+
+def test_counts_of_nothing():
+    """The likelihood rises as the mean falls to 0: no success, and nothing is nan but what is not defined."""
+    fit = poisson(X, ZEROS)
+    assert not fit.success
+    assert np.isfinite(fit.params).all()
+
+
+# Separation
+
+
+def binary(X, y):
+    return logistic(X, y)
+
+
+THIRDS = np.digitize(x, np.quantile(x, [1 / 3, 2 / 3]))
+SEPARATED = {  # fit, what is observed; complete, and quasi-complete: some rows lie in the plane between
+    "logistic": (logistic, (x > 0).astype(float)),
+    "probit": (lambda X, y: glm(X, y, link="probit"), (x > 0).astype(float)),
+    "all of one kind": (logistic, ONES),
+    "softmax": (softmax, THIRDS),
+    "softmax, one class apart": (softmax, np.where(x > 0.5, 2, SHARE.astype(int))),
+    "softmax, a class never seen": (softmax, SHARE.astype(int)),
+}
+
+
+def margins(fit, X, y, classes=2):
+    """By how much a direction moves each row's own class ahead of every other."""
+    way = np.asarray(fit.direction).reshape(classes - 1, -1)
+    moved = np.column_stack([np.zeros(len(X)), np.column_stack([np.ones(len(X)), X]) @ way.T])
+    own = moved[np.arange(len(X)), y.astype(int)]
+    return own[:, None] - moved
+
+
+@pytest.mark.parametrize("name", SEPARATED)
+def test_separation_is_named(name):
+    fit, y = SEPARATED[name]
+    found = fit(X, y)
+    assert found.status == Status.SEPARATED
+    assert not found.success
+    classes = 3 if "softmax" in name else 2
+    ahead = margins(found, X, y, classes)
+    assert ahead.min() >= -1e-6
+    assert ahead.max() > 0.1
+    np.testing.assert_allclose(np.linalg.norm(found.direction), 1)
+    assert np.isnan(found.joint_covariance).all()
+    assert np.isnan(found.pvalues).all()
+    assert "rises without end along: " in found.message
+    assert "SEPARATED" in found.summary()
+
+
+def test_quasi_separation():
+    """A group of which all are 1: only its own coefficient runs away, and it is named."""
+    group = (np.arange(M) < 8).astype(float)
+    rows = np.column_stack([group, x])
+    y = np.where(group > 0, 1.0, SHARE)
+    assert 0 < y[8:].mean() < 1
+    fit = logistic(rows, y)
+    assert fit.status == Status.SEPARATED
+    np.testing.assert_allclose(fit.direction, [0, 1, 0], atol=1e-6)
+    assert re.search(r"along: x1 1$", fit.message)
+    penalised = logistic(rows, y, ridge=1.0)
+    assert penalised.success
+    assert not np.any(penalised.direction)
+    assert np.isfinite(penalised.stderr).all()
+
+
+def test_not_separated():
+    """One row on the wrong side, and well determined coefficients that are large."""
+    y = (x > 0).astype(float)
+    nearest = np.argmin(np.abs(x))
+    y[nearest] = 1 - y[nearest]
+    fit = logistic(X[:, :1] * [1.0, 0.0] + X * [0.0, 1.0], y)
+    assert fit.success
+    assert np.isfinite(fit.stderr).all()
+    assert fit.message.startswith("converged")
+    assert not np.any(fit.direction)
+
+
+def test_a_separated_fit_in_a_stack_spoils_no_other():
+    ys = np.stack([SHARE, (x > 0).astype(float), 1 - SHARE])
+    fit = logistic(X, ys)
+    np.testing.assert_array_equal(fit.status == Status.SEPARATED, [False, True, False])
+    for i in (0, 2):
+        one = logistic(X, ys[i])
+        np.testing.assert_allclose(fit.params[i], one.params, rtol=1e-7)
+        np.testing.assert_allclose(fit.stderr[i], one.stderr, rtol=1e-7)
+
+
+# Columns that do not determine the coefficients
+
+
+def deficient(kind):
+    twin = {"collinear": 2 * x, "constant": np.full(M, 3.0), "zero": ZEROS, "sum": 5 - 0.5 * x}[kind]
+    return np.column_stack([x, twin])
+
+
+@pytest.mark.parametrize("kind", ["collinear", "constant", "zero", "sum"])
+@pytest.mark.parametrize("model", MODELS)
+def test_deficient_columns(model, kind):
+    """SINGULAR, along what; the means are those of the one column; no number is made of a singular matrix."""
+    fit, y = MODELS[model]
+    rows = deficient(kind)
+    found = fit(rows, y)
+    assert found.status == Status.SINGULAR
+    assert np.isnan(found.joint_covariance).all()
+    assert np.isnan(found.stderr).all()
+    assert np.isnan(found.pvalues).all()
+    classes = 3 if model == "softmax" else 2
+    assert found.rank == 2 * (classes - 1)
+    way = np.asarray(found.direction).reshape(classes - 1, 3)
+    np.testing.assert_allclose(np.linalg.norm(way), 1)
+    np.testing.assert_allclose(np.column_stack([np.ones(M), rows]) @ way.T, 0, atol=1e-7)
+    assert "do not determine all coefficients" in found.message
+    alone = getattr(regression, model)(x[:, None], y, **({"classes": 3} if model == "softmax" else {}))
+    np.testing.assert_allclose(found.predict(rows), alone.predict(x[:, None]), rtol=1e-6)
+    np.testing.assert_allclose(found.loglik, alone.loglik, rtol=1e-9)
+
+
+def least_norm(X, y, intercept):
+    if not intercept:
+        return 0.0, np.linalg.lstsq(X, y, rcond=None)[0]
+    params = np.linalg.lstsq(X - X.mean(0), y - y.mean(), rcond=None)[0]
+    return y.mean() - X.mean(0) @ params, params
+
+
+@pytest.mark.parametrize("method", ["qr", "svd"])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_more_parameters_than_rows(intercept, method):
+    wide = np.random.default_rng(1).normal(size=(5, 8))
+    y = np.arange(5.0)
+    fit = regression.linear(wide, y, intercept=intercept, method=method)
+    first, params = least_norm(wide, y, intercept)
+    assert fit.status == Status.SINGULAR
+    np.testing.assert_allclose(fit.params, params, atol=1e-10)
+    np.testing.assert_allclose(0.0 if fit.intercept is None else fit.intercept, first, atol=1e-10)
+    np.testing.assert_allclose(fit.predict(wide), y, atol=1e-10)
+    assert (fit.rank, fit.df_residual) == (5, 0)
+    for figure in (fit.dispersion, fit.stderr, fit.pvalues, fit.conf_int()[0]):
+        assert np.isnan(figure).all()
+    assert "SINGULAR" in fit.summary()
+
+
+@pytest.mark.parametrize("kind", ["collinear", "constant", "sum"])
+def test_least_norm_of_deficient_columns(kind):
+    rows = deficient(kind)
+    fit = linear(rows, REAL)
+    first, params = least_norm(rows, REAL, True)
+    np.testing.assert_allclose([fit.intercept, *fit.params], [first, *params], atol=1e-10)
+
+
+def test_a_ridge_determines_them():
+    rows = deficient("collinear")
+    fit = logistic(rows, SHARE, ridge=1.0)
+    assert fit.success
+    assert fit.rank == 3
+    np.testing.assert_allclose(fit.params[1], 2 * fit.params[0], rtol=1e-6)
+    assert np.isfinite(fit.stderr).all()
+
+
+def test_as_many_parameters_as_rows():
+    """An exact fit: nothing is left to estimate a dispersion from."""
+    square = np.random.default_rng(2).normal(size=(3, 2))
+    fit = regression.linear(square, np.arange(3.0))
+    assert fit.success
+    assert fit.df_residual == 0
+    np.testing.assert_allclose(fit.predict(square), np.arange(3.0), atol=1e-12)
+    assert np.isnan(fit.dispersion)
+    assert np.isnan(fit.stderr).all()
+    assert np.isnan(fit.pvalues).all()
+
+
+def test_nonlinear_parameters_that_are_not_determined():
+    x = np.linspace(0, 1, 9)
+    fit = regression.nonlinear(lambda x, p: p[0] * p[1] * x, x, 3 * x + 0.1 * np.sin(7 * x), [1.0, 1.0])
+    assert fit.status == Status.SINGULAR
+    assert np.isnan(fit.joint_covariance).all()
+    start = regression.nonlinear(lambda x, p: jnp_log(p[0]) * x, x, x, [-1.0])
+    assert start.status == Status.NONFINITE
+    assert not start.success
+
+
+def jnp_log(value):
+    return jax.numpy.log(value)
+
+
+def test_out_of_trips():
+    fit = regression.logistic(X, SHARE, weights=ONES, offset=ZEROS, max_steps=2)
+    assert fit.status == Status.MAX_STEPS
+    assert fit.nit == 2
+    assert not fit.success
+
+
+def test_what_is_traced_is_not_checked():
+    found = jax.jit(linear)(with_(X, (3, 1), np.nan), REAL)
+    assert not np.isfinite(found.params).any()
+    assert not found.success
