@@ -89,14 +89,18 @@ def prices():
 
 def admissions():
     scores, admitted = np.column_stack([data.SCORE_1, data.SCORE_2]), np.array(data.ADMITTED, float)
-    solvers = {"gradient descent, exact step": jn.GradientDescent("exact"), "Newton": jn.Newton()}
+    solvers = {
+        "gradient descent, rate 1": jn.GradientDescent(1.0),
+        "gradient descent, exact step": jn.GradientDescent("exact"),
+        "Newton": jn.Newton(),
+    }
     title = "Admission on two scores, standardised"
     found = descend(title, cross_entropy, with_ones(standardised(scores)), admitted, solvers)
     for solution in found.values():
         assert solution.success
         assert np.allclose(in_units_of(scores, solution.x), data.ADMITTED_THETA, rtol=1e-3)
 
-    raw = descend("The same, scores as they are", cross_entropy, with_ones(scores), admitted, solvers)
+    raw = descend("The same with the scores as they are", cross_entropy, with_ones(scores), admitted, solvers)
     assert raw["Newton"].success
     assert not raw["gradient descent, exact step"].success  # it zigzags, and says that it has not arrived
     fit = jn.regression.logistic(scores, admitted)
@@ -104,7 +108,7 @@ def admissions():
         assert np.allclose(theta, data.ADMITTED_THETA, rtol=1e-6)
     print(f"  {'jn.regression.logistic':34} {fit.nit:6d} trips  {jn.Status(int(fit.status)).name}")
     print(f"  theta {joined(fit).round(5)}, standard errors {np.array([fit.intercept_stderr, *fit.stderr]).round(5)}")
-    return raw
+    return found
 
 
 def main():

@@ -61,6 +61,9 @@ class Stack(NamedTuple):
         return jax.tree.map(lambda leaf: leaf.reshape(*self.lead, *leaf.shape[1:]), tree)
 
 
+ONE = Stack((), Axes(None, None, None, None, None))
+
+
 class Columns(NamedTuple):
     """The columns that are solved with, intercept first: those of X less their centres, over their scales."""
 

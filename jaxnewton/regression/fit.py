@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import betainc, erfc
 
+from jaxnewton.regression.data import Stack
 from jaxnewton.regression.summary import table
 from jaxnewton.types import Array, Status, is_traced, message, succeeded
 
@@ -72,11 +73,15 @@ class Fit:
     @property
     def message(self) -> str:
         """The status in words (host only, one fit)."""
-        words = MESSAGES.get(Status(int(self.status)), message(self.status))
-        if not np.any(np.asarray(self.direction)):
+        return self.explained(None)
+
+    def explained(self, names: list[str] | None) -> str:
+        """The status in words, with the columns of X by their names."""
+        status = Status(int(self.status))
+        words = MESSAGES.get(status, message(self.status))
+        if status not in (Status.SEPARATED, Status.SINGULAR) or not np.any(np.asarray(self.direction)):
             return words
-        names = ", ".join(f"{name} {value:.3g}" for name, value in self._named_direction())
-        return f"{words}: {names}"
+        return f"{words}: " + ", ".join(f"{name} {value:.3g}" for name, value in self._named_direction(names))
 
     @property
     def covariance(self) -> Array:
@@ -225,11 +230,11 @@ class Fit:
         df = self.df_residual.astype(dtype) if self.student else jnp.full(self.status.shape, jnp.inf, dtype)
         return self._like(_quantile(jnp.asarray(1 - level, dtype), df), self.params.ndim if ndim is None else ndim)
 
-    def _named_direction(self) -> list[tuple[str, float]]:
+    def _named_direction(self, names: list[str] | None) -> list[tuple[str, float]]:
         """The direction's components that are not nearly 0, largest first, by name."""
         direction = np.asarray(self.direction, float).reshape(self._classes(), -1)
         first = [] if self.intercept is None else ["intercept"]
-        names = first + [f"x{i + 1}" for i in range(direction.shape[1] - len(first))]
+        names = first + (names or [f"x{i + 1}" for i in range(direction.shape[1] - len(first))])
         suffix = [""] if self._classes() == 1 else [f" (class {k + 1})" for k in range(self._classes())]
         found = [
             (name + suffix[k], value) for k, row in enumerate(direction) for name, value in zip(names, row, strict=True)
@@ -238,7 +243,28 @@ class Fit:
         return sorted((one for one in found if abs(one[1]) > 1e-6 * largest), key=lambda one: -abs(one[1]))[:8]
 
 
+class Fields(NamedTuple):
+    """Those of Fit that inference makes; as there."""
+
+    params: Array
+    intercept: Array | None
+    joint_covariance: Array
+    loglik: Array
+    deviance: Array
+    dispersion: Array
+    rows: Array
+    rank: Array
+    status: Array
+    direction: Array
+
+
+def as_fit(stack: Stack, fields: Fields, nit: Array, response: Any, student: bool) -> Fit:
+    """The Fit of inference's fields, stacked as the data were."""
+    return Fit(**stack.restore(fields._asdict() | {"nit": nit}), response=response, student=student)
+
+
 MESSAGES = {
+    Status.CONVERGED: "converged: the gradient is within the tolerance",
     Status.SINGULAR: "the columns of X do not determine all coefficients; nothing changes along",
     Status.SEPARATED: "the classes are separated: the likelihood rises without end along",
     Status.DIVERGED: "the coefficients run away to infinity",
@@ -246,13 +272,15 @@ MESSAGES = {
 }
 
 
+@jax.jit
 def _t_tail(t: Array, df: Array) -> Array:
     """P(|T| > |t|) of Student's distribution (Abramowitz & Stegun 1964, equation 26.7.1); nan without freedom."""
-    valid = (df > 0) & jnp.isfinite(t)
+    valid = (df > 0) & ~jnp.isnan(t)
     safe, t = jnp.where(valid, df, 1.0), jnp.where(valid, t, 0.0)
-    return jnp.where(valid, betainc(0.5 * safe, jnp.full_like(safe, 0.5), safe / (safe + t * t)), jnp.nan)
+    return jnp.where(valid, betainc(0.5 * safe, jnp.full_like(safe, 0.5), 1 / (1 + t * t / safe)), jnp.nan)
 
 
+@jax.jit
 def _quantile(tail: Array, df: Array) -> Array:
     """The t that is exceeded in size with probability ``tail``; df inf: of the normal distribution."""
     normal = jnp.sqrt(jnp.asarray(2.0, df.dtype)) * jax.scipy.special.erfinv(1 - tail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -89,17 +90,17 @@ def conclude(
     model: Model, stack: Stack, intercept: bool, columns: Columns, axes: Any, args: tuple[Any, ...], found: Outcome
 ) -> Conclusion:
     """What a solve has come to; ``axes``: of args."""
-    of, d = stack.axis, found.x.shape[-1]
+    of = stack.axis
     theta, status, g, H = found.x, found.status, found.grad, found.H
     if not stack.lead:  # a batch is not differentiable; one fit is, its uncertainty too
         H = model.evaluate(theta, args, Needs.HESSIAN).H
     curvature = invert(H if stack.lead else H[None])
-    inverse, rank, null = curvature if stack.lead else jax.tree.map(lambda leaf: leaf[0], curvature)
+    curvature = curvature if stack.lead else jax.tree.map(lambda leaf: leaf[0], curvature)
 
     def look(theta: Array, H: Array, g: Array, *args: Any) -> tuple[Array, Array]:
-        unpenalised = jnp.max(args[-1], initial=0.0) == 0
-        ends, ways = zip(*(_along(model, way, args) for way in (_newton_step(H, g), theta)), strict=True)
-        return unpenalised & (ends[0] | ends[1]), jnp.where(ends[0], *ways)
+        found = ways(theta, H, g, args[-1])
+        ends = [_along(model, way, args) for way in found]
+        return ends[0] | ends[1], jnp.where(ends[0], found[0], found[1])
 
     separated, way = jnp.zeros(status.shape, bool), jnp.zeros_like(theta)
     if model.separable:
@@ -109,18 +110,28 @@ def conclude(
             lambda: over_stack(look, (of, of, of, *axes), theta, H, g, *args),
         )
         separated = separated & ~succeeded(status)
-    status = jnp.where((rank < d) & succeeded(status), jnp.int32(Status.SINGULAR), status)
-    status = jnp.where(separated, jnp.int32(Status.SEPARATED), status)
-    direction = jnp.where(separated[..., None], way, null)
-    inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
 
     def to_columns_of_X(theta: Array) -> Array:
         every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-2])
         return back(columns, intercept, every_class).reshape(theta.shape)
 
-    rows = jax.vmap(to_columns_of_X, -2, -2)(inverse)
-    covariance = jax.vmap(to_columns_of_X, -1, -1)(rows)
-    return Conclusion(to_columns_of_X(theta), covariance, rank, status, unit(to_columns_of_X(direction)))
+    return verdict(to_columns_of_X, found._replace(H=H), separated, way, curvature)
+
+
+def verdict(
+    back: Callable[[Array], Array], found: Outcome, separated: Array, way: Array, curvature: Curvature | None = None
+) -> Conclusion:
+    """The conclusion of one fit or of a stack; ``back``: coefficients (..., q) to those of the columns of X."""
+    curvature = jax.tree.map(lambda leaf: leaf[0], invert(found.H[None])) if curvature is None else curvature
+    inverse, rank, null = curvature
+    d = found.x.shape[-1]
+    status = jnp.where((rank < d) & succeeded(found.status), jnp.int32(Status.SINGULAR), found.status)
+    status = jnp.where(separated, jnp.int32(Status.SEPARATED), status)
+    rank = jnp.where(separated, d, rank).astype(jnp.int32)  # the data do determine them: as infinite
+    direction = jnp.where(separated[..., None], way, null)
+    inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
+    covariance = jax.vmap(back, -1, -1)(jax.vmap(back, -2, -2)(inverse))
+    return Conclusion(back(found.x), covariance, rank, status, unit(back(direction)))
 
 
 def unit(way: Array) -> Array:
@@ -129,19 +140,30 @@ def unit(way: Array) -> Array:
     return way / jnp.where(length > 0, length, 1.0)
 
 
-def _along(model: Model, way: Array, args: tuple[Any, ...]) -> tuple[Array, Array]:
+def ways(theta: Array, H: Array, g: Array, penalty: Array) -> Array:
+    """(2, d) where the likelihood may rise for ever: where the fit would go next, and where it has come to.
+
+    Without the components that a ridge holds back; penalty (q,) serves every class.
+    """
+    free = jnp.resize(penalty, theta.shape) == 0
+    return jnp.stack([unit(jnp.where(free, way, 0.0)) for way in (newton_step(H, g), theta)])
+
+
+def _along(model: Model, way: Array, args: tuple[Any, ...]) -> Array:
     """Whether ``way`` raises the likelihood of no row less than 0 and of some row more (Albert & Anderson 1984)."""
-    way = unit(way)
     margins = model.margins(way, args)
     counts = jnp.broadcast_to(args[2] > 0, args[1].shape)
     margins = jnp.where(counts.reshape(-1, *(1 for _ in margins.shape[1:])), margins, 0.0)
-    largest = jnp.max(jnp.abs(margins))
-    right = (jnp.min(margins) >= -SURE * largest) & (jnp.max(margins) > 0.5 * largest)
-    return jnp.isfinite(largest) & (largest > 0) & right, way
+    return one_sided(jnp.min(margins), jnp.max(margins))
 
 
-def _newton_step(H: Array, g: Array) -> Array:
-    """-(H + E)^-1 g, with E of rounding's size: where a fit would go next, which is where the likelihood rises."""
+def one_sided(low: Array, high: Array) -> Array:
+    """Whether margins between these are all at least 0, but for rounding, and not all 0."""
+    return jnp.isfinite(high) & (high > 0) & (low >= -SURE * high)
+
+
+def newton_step(H: Array, g: Array) -> Array:
+    """-(H + E)^-1 g, with E of rounding's size."""
     d = H.shape[0]
     known = jnp.all(jnp.isfinite(H))
     lam, V = linalg.eigh(jnp.where(known, H, jnp.eye(d, dtype=H.dtype)))

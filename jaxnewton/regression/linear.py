@@ -14,8 +14,8 @@ from jaxnewton import checks
 from jaxnewton.regression import precise
 from jaxnewton.regression.data import Columns, Data, Stack, back, gather, over_stack, penalties, standardise
 from jaxnewton.regression.families import Gaussian
-from jaxnewton.regression.fit import Fit
-from jaxnewton.regression.glm import Fields, as_fit, linear_predictor
+from jaxnewton.regression.fit import Fields, Fit, as_fit
+from jaxnewton.regression.glm import linear_predictor
 from jaxnewton.regression.inference import unit
 from jaxnewton.types import Array, Status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,9 @@ class Link:
     mean: Callable[[Array], Mean] | None = None
     odds: Callable[[Array], Odds] | None = None
     everywhere: bool = False  # whether every eta has a mean
+
+    def __reduce__(self) -> tuple[Any, ...]:  # functions like these cannot be pickled
+        return link_of, (self.name,)
 
 
 def _exponential(eta: Array) -> Mean:
@@ -107,6 +110,11 @@ def _logit(mu: Array) -> Array:
 
 def _cloglog(mu: Array) -> Array:
     return jnp.log(-jnp.log1p(-mu))
+
+
+def link_of(name: str) -> Link:
+    """The link of that name."""
+    return LINKS[name]
 
 
 LINKS = {

@@ -17,8 +17,7 @@ from jaxnewton.flat import flatten
 from jaxnewton.problem import SumOfSquares
 from jaxnewton.regression.data import Stack, gather, widest
 from jaxnewton.regression.families import Gaussian
-from jaxnewton.regression.fit import Fit
-from jaxnewton.regression.glm import Fields, as_fit
+from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
 from jaxnewton.types import Array, Status, succeeded

@@ -14,8 +14,8 @@ from jaxnewton import checks
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
 from jaxnewton.regression.data import Columns, Data, Stack, gather, over_stack, refuse_values
-from jaxnewton.regression.fit import Fit
-from jaxnewton.regression.glm import Fields, arg_axes, as_fit, linear_predictor, prepare, solve
+from jaxnewton.regression.fit import Fields, Fit, as_fit
+from jaxnewton.regression.glm import arg_axes, linear_predictor, prepare, solve
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
@@ -29,7 +29,7 @@ class Multinomial(Problem):
 
     keeps: ClassVar[bool] = True
     patience: ClassVar[int] = 1
-    lanes: ClassVar[int] = 64
+    lanes: ClassVar[int | None] = 64
 
     classes: int
     reference: int

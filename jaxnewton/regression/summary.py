@@ -34,7 +34,7 @@ def table(fit: Fit, names: list[str] | None, level: float) -> str:
     lines += [_line(row, widths) for row in [header]] + ["-" * width] + [_line(row, widths) for row in cells]
     lines.append("=" * width)
     if not bool(fit.success):
-        lines.append(f"{Status(int(fit.status)).name}: {fit.message}")
+        lines.append(f"{Status(int(fit.status)).name}: {fit.explained(names)}")
     return "\n".join(lines)
 
 
@@ -45,15 +45,15 @@ def _rows(fit: Fit, names: list[str] | None, level: float) -> list[tuple[str, li
     names = [f"{letter}{i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
     if len(names) != count:
         raise ValueError(f"names must have one name for each of the {count} columns of X; it has {len(names)}")
+    classes = fit.params.shape[1] if fit.params.ndim == 2 else 1
     parts = [fit.params, fit.stderr, fit.zvalues, fit.pvalues, *fit.conf_int(level)]
-    columns = np.stack([np.asarray(part, float).reshape(count, -1) for part in parts], axis=-1)  # (p, classes, 6)
+    columns = np.stack([np.asarray(part, float).reshape(count, classes) for part in parts], axis=-1)  # (p, classes, 6)
     if fit.intercept is not None:
         interval = fit.intercept_conf_int(level)
         assert interval is not None
         first = [fit.intercept, fit.intercept_stderr, fit.intercept_zvalue, fit.intercept_pvalue, *interval]
         one = np.stack([np.asarray(part, float).reshape(-1) for part in first], axis=-1)[None]
         columns, names = np.concatenate([one, columns]), ["intercept", *names]
-    classes = columns.shape[1]
     labels = getattr(fit.response, "labels", lambda: [""])()
     return [(f"{labels[k]}{name}", list(columns[j, k])) for k in range(classes) for j, name in enumerate(names)]
 
