@@ -434,7 +434,7 @@ def test_stacks_broadcast(model):
 
 @pytest.mark.parametrize("model", ["linear", "poisson"])
 def test_a_bootstrap_shares_the_rows(model):
-    """Weights (5, m) of one X, one of them of ones; the second call traces nothing and other values are its own."""
+    """Weights (5, m) of one X, one of them of ones; the second call compiles nothing."""
     fit = {"linear": ordinary, "poisson": lambda *given: fitted("poisson", "log", *given)}[model]
     X, y, _, offset, _ = observations("poisson", "log")
     for seed in range(2):
@@ -448,9 +448,9 @@ def test_a_bootstrap_shares_the_rows(model):
         np.testing.assert_array_equal(found.rows, (drawn > 0).sum(1))
 
 
-PROGRAMS = []  # what JAX has traced or compiled, by the names of its events
+PROGRAMS = []  # one entry for every program that JAX has compiled
 jax.monitoring.register_event_duration_secs_listener(
-    lambda event, seconds, **_: PROGRAMS.append(event) if event.startswith("/jax/core/compile/") else None
+    lambda event, seconds, **_: PROGRAMS.append(seconds) if event.endswith("backend_compile_duration") else None
 )
 
 
@@ -475,7 +475,7 @@ def test_equal_shapes_trace_nothing_anew():
     assert PROGRAMS == []
 
 
-def test_inference_traces_nothing_anew():
+def test_inference_compiles_nothing_anew():
     X, y, *rest, _ = observations("gaussian", "identity")
     for sign in (1, -1):
         del PROGRAMS[:]
@@ -593,31 +593,21 @@ def test_derivatives_of_params(name):
     "model", ["linear", "poisson", *(pytest.param(name, marks=pytest.mark.slow) for name in ("softmax", "nonlinear"))]
 )
 def test_float32(model):
-    """Data in single precision are fitted in it; integers and booleans are numbers too."""
-    x = np.linspace(0.5, 5, 12)
-    X, y, weights, offset, _ = observations("poisson", "log")
+    """Data in single precision are fitted in it, whatever the options' defaults are."""
+    X, y, *_ = observations("poisson", "log")
+    t = np.linspace(0.5, 5, 12)
     call, given = {
-        "linear": (ordinary, (X, y, weights, offset)),
-        "poisson": (lambda *given: fitted("poisson", "log", *given), (X, y, weights, offset)),
-        "softmax": (lambda X, y: regression.softmax(X, y.astype(int), weights=ONES.astype(X.dtype)), classes()),
+        "linear": (regression.linear, (X, y)),
+        "poisson": (regression.poisson, (X, y)),
+        "softmax": (lambda X, y: regression.softmax(X, y.astype(int)), classes()),
         "nonlinear": (
-            lambda x, y: regression.nonlinear(saturation, x, y, np.array([1, 1], x.dtype)),
-            (x, 3 * (1 - np.exp(-0.7 * x)) + 0.05 * np.sin(9 * x)),
+            lambda t, y: regression.nonlinear(saturation, t, y, np.array([1, 1], t.dtype)),
+            (t, 3 * (1 - np.exp(-0.7 * t)) + 0.05 * np.sin(9 * t)),
         ),
     }[model]
-    if model in ("linear", "poisson"):
-        given = (*given, np.zeros(()))
-        call32 = (
-            (lambda X, y, w, o, r: regression.linear(X, y, weights=w, offset=o, ridge=r))
-            if model == "linear"
-            else (lambda X, y, w, o, r: regression.poisson(X, y, weights=w, offset=o, ridge=r))
-        )
-    else:
-        call32 = call
-    single = call32(*(part.astype("float32") for part in given))
-    double = call(*given)
+    single, double = call(*(part.astype("float32") for part in given)), call(*given)
     assert single.success
-    assert single.params.dtype == single.stderr.dtype == single.loglik.dtype == single.pvalues.dtype == np.float32
-    assert double.params.dtype == np.float64
-    for name, rtol in (("params", 1e-3), ("stderr", 1e-3), ("loglik", 1e-5), ("deviance", 1e-4)):
-        np.testing.assert_allclose(getattr(single, name), getattr(double, name), rtol=rtol)
+    for name, rtol in (("params", 1e-3), ("stderr", 1e-3), ("loglik", 1e-5), ("deviance", 1e-4), ("pvalues", 0.1)):
+        assert getattr(double, name).dtype == np.float64
+        assert getattr(single, name).dtype == np.float32
+        np.testing.assert_allclose(getattr(single, name), getattr(double, name), rtol=rtol, atol=1e-6)

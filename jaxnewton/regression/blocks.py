@@ -109,10 +109,7 @@ def fit(
     dispersion, zero, none = jnp.ones((), dtype), jnp.zeros((), dtype), jnp.full(2, jnp.inf, dtype)
     blank = totals = Totals(jnp.zeros((), jnp.int32), zero, zero, zero, none, -none)
     for _ in range(1 + problem.family.dispersed):  # the likelihood needs the dispersion, which needs all rows
-        totals = Totals(
-            *(jnp.zeros((), dtype) for _ in range(4)), jnp.full(2, jnp.inf, dtype), jnp.full(2, -jnp.inf, dtype)
-        )
-        totals = totals._replace(rows=jnp.zeros((), jnp.int32))
+        totals = blank
         for block in blocks():
             totals = _total(problem, intercept, columns, found.x, ways, dispersion, block, totals)
         rank = inference.invert(found.H[None]).rank[0]
@@ -243,7 +240,8 @@ def _from_source(source: Callable[[], Iterable[Any]]) -> Iterator[Block]:
     for given in source():
         if not isinstance(given, tuple) or not 2 <= len(given) <= 4:
             raise TypeError("a block must be a tuple (X, y), (X, y, weights) or (X, y, weights, offset)")
-        X, y, *others = (None if part is None else np.asarray(part) for part in given)
+        X, y = np.asarray(given[0]), np.asarray(given[1])
+        others = [None if part is None else np.asarray(part) for part in given[2:]]
         size = size if X.shape[0] <= size else X.shape[0]
         yield _padded(size, X, y, *others, *(None for _ in range(2 - len(others))))
 

@@ -226,9 +226,11 @@ class Fit:
     def _quantile(self, level: float, ndim: int | None = None) -> Array:
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1; it is {level!r}")
-        dtype = self.params.dtype
-        df = self.df_residual.astype(dtype) if self.student else jnp.full(self.status.shape, jnp.inf, dtype)
-        return self._like(_quantile(jnp.asarray(1 - level, dtype), df), self.params.ndim if ndim is None else ndim)
+        dtype, axes = self.params.dtype, self.params.ndim if ndim is None else ndim
+        tail = jnp.asarray(1 - level, dtype)
+        if not self.student:
+            return np.sqrt(2).astype(dtype) * jax.scipy.special.erfinv(1 - tail)
+        return self._like(_t_quantile(tail, self.df_residual.astype(dtype)), axes)
 
     def _named_direction(self, names: list[str] | None) -> list[tuple[str, float]]:
         """The direction's components that are not nearly 0, largest first, by name."""
@@ -281,10 +283,9 @@ def _t_tail(t: Array, df: Array) -> Array:
 
 
 @jax.jit
-def _quantile(tail: Array, df: Array) -> Array:
-    """The t that is exceeded in size with probability ``tail``; df inf: of the normal distribution."""
-    normal = jnp.sqrt(jnp.asarray(2.0, df.dtype)) * jax.scipy.special.erfinv(1 - tail)
-    some = jnp.where(jnp.isfinite(df), df, 1.0)
+def _t_quantile(tail: Array, df: Array) -> Array:
+    """The t that is exceeded in size with probability ``tail``, by bisection; nan without freedom."""
+    some = jnp.where(df > 0, df, 1.0)
 
     def narrow(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
@@ -294,5 +295,4 @@ def _quantile(tail: Array, df: Array) -> Array:
 
     low, high = lax.fori_loop(0, 64, narrow, (jnp.zeros_like(df), jnp.ones_like(df)))
     middle = 0.5 * (low + high)
-    student = jnp.where(some > 0, middle / (1 - middle), jnp.nan)
-    return jnp.where(jnp.isfinite(df), student, normal)
+    return jnp.where(df > 0, middle / (1 - middle), jnp.nan)

@@ -122,8 +122,8 @@ def verdict(
     back: Callable[[Array], Array], found: Outcome, separated: Array, way: Array, curvature: Curvature | None = None
 ) -> Conclusion:
     """The conclusion of one fit or of a stack; ``back``: coefficients (..., q) to those of the columns of X."""
-    curvature = jax.tree.map(lambda leaf: leaf[0], invert(found.H[None])) if curvature is None else curvature
-    inverse, rank, null = curvature
+    known: Any = jax.tree.map(lambda leaf: leaf[0], invert(found.H[None])) if curvature is None else curvature
+    inverse, rank, null = known
     d = found.x.shape[-1]
     status = jnp.where((rank < d) & succeeded(found.status), jnp.int32(Status.SINGULAR), found.status)
     status = jnp.where(separated, jnp.int32(Status.SEPARATED), status)

@@ -81,7 +81,7 @@ def linear(
 def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Data) -> Fields:
     axes, of = stack.axes, stack.axis
     columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
-    each: Any = Columns(*3 * [axes.X])
+    each: Any = jax.tree.map(lambda _: axes.X, columns)
 
     def quick(columns: Columns, data: Data) -> tuple[Array, Array, Array]:
         Z, b, penalty = _system(intercept, columns, data)

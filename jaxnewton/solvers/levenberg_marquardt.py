@@ -141,6 +141,10 @@ class LevenbergMarquardt(Squares):
         least = jnp.where(determined, _towards(jnp.zeros_like(f), free, radius), 0.0)
         damping = jnp.minimum(jnp.maximum(jnp.maximum(least, state.damping), 1e-3 * pull), pull)
         cut = self._part(H, units, g, damping)
+        off = jnp.abs(jnp.sqrt(jnp.sum(cut.p * cut.p)) - radius) > 0.1 * radius
+        nearer = jnp.clip(_towards(damping, cut, radius), jnp.maximum(least, 0.0), pull)
+        damping = jnp.where(off, nearer, damping)
+        cut = self._part(H, units, g, damping)
         long = jnp.sqrt(jnp.sum(cut.p * cut.p))
         share = jnp.minimum(1.0, radius / jnp.where(long > 0, long, 1.0))
         step = jnp.where(inside, free.p, share * cut.p) / units
