@@ -68,6 +68,7 @@ def filled(X, y, weights):
     )
 
 
+@pytest.mark.filterwarnings("ignore:The InversePower link function does not respect the domain")
 @pytest.mark.parametrize("name", SETS)
 def test_agrees_with_statsmodels(name):
     family, link, observed, columns, step = SETS[name]
@@ -97,8 +98,9 @@ def test_agrees_with_statsmodels(name):
         ours = regression.glm(filled_X, filled_y, family=chosen, link=link, weights=filled_weights)
         deviance, bic = theirs.deviance, theirs.bic_llf
     assert ours.success
+    theta = np.array([ours.intercept, *ours.params])
+    np.testing.assert_allclose((theta - theirs.params) / theirs.bse, 0, atol=1e-6)
     for got, want, rtol in (
-        ([ours.intercept, *ours.params], theirs.params, 1e-7),
         ([ours.intercept_stderr, *ours.stderr], theirs.bse, 1e-6),
         ([ours.intercept_pvalue, *ours.pvalues], theirs.pvalues, 1e-5),
         (np.transpose(ours.conf_int(0.9)), theirs.conf_int(0.1)[1:], 1e-5),
@@ -108,7 +110,7 @@ def test_agrees_with_statsmodels(name):
         (ours.dispersion, theirs.scale, 1e-8),
         (ours.aic, theirs.aic + 2 * constant, 1e-9),
         (ours.bic, bic + 2 * constant, 1e-9),
-        (ours.predict(X), theirs.predict(D), 1e-7),
+        (ours.predict(X), theirs.predict(D), 1e-6),
         (ours.df_residual, theirs.df_resid, 0),
     ):
         np.testing.assert_allclose(got, want, rtol=rtol)

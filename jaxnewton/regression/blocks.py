@@ -93,7 +93,7 @@ def fit(
     def evaluate(theta: Array) -> Evaluation:
         sums = jnp.zeros((), dtype), jnp.zeros(q, dtype), jnp.zeros((q, q), dtype)
         for block in blocks():
-            sums = _add(problem, intercept, columns, theta, block, sums)
+            sums = jax.block_until_ready(_add(problem, intercept, columns, theta, block, sums))  # or blocks pile up
         f, g, H = sums
         return Evaluation(f + 0.5 * jnp.sum(penalty * theta**2), g + penalty * theta, H + jnp.diag(penalty))
 
@@ -112,6 +112,7 @@ def fit(
         totals = blank
         for block in blocks():
             totals = _total(problem, intercept, columns, found.x, ways, dispersion, block, totals)
+            jax.block_until_ready(totals)
         rank = inference.invert(found.H[None]).rank[0]
         df = (totals.rows - rank).astype(dtype)
         if problem.family.dispersed:

@@ -159,9 +159,7 @@ def standardise(X: Array, intercept: bool) -> Columns:
     Z = X.T - center[:, None]
     largest = jnp.max(jnp.abs(Z), axis=1, initial=0.0)
     varies = largest > 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
-    largest = jnp.where(varies, largest, 1.0)
-    scale = largest * jnp.sqrt(jnp.mean((Z / largest[:, None]) ** 2, axis=1))  # no square overflows
-    scale = jnp.where(varies, _power_of_two(scale), 1.0)
+    scale = jnp.where(varies, _power_of_two(jnp.where(varies, largest, 1.0)), 1.0)
     Z = jnp.where(varies[:, None], Z / scale[:, None], 0.0)
     return Columns(jnp.concatenate([jnp.ones((1, m), X.dtype), Z]) if intercept else Z, center, scale)
 

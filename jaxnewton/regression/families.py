@@ -120,9 +120,13 @@ class Binomial:
 
     def term(self, link: Link, y: Array, eta: Array) -> Term:
         assert link.odds is not None
+        if link.name == "logit":  # whose exponential is the only one it takes
+            e = jnp.exp(-jnp.abs(eta))
+            more = 1 / (1 + e)
+            less = e * more
+            loss = jnp.maximum(eta, 0.0) - y * eta + jnp.log1p(e)
+            return Term(loss, y - jnp.where(eta >= 0, more, less), more * less)
         odds = link.odds(eta)
-        if link.name == "logit":  # where rate is 1 - mu, and rate_other mu
-            return Term((1 - y) * eta - odds.log, y - odds.rate_other, odds.rate * odds.rate_other)
         # 0 times -inf is 0: a row that is 0 has no interest in log(mu)
         own = jnp.where(y > 0, y * odds.log, 0.0) + jnp.where(y < 1, (1 - y) * odds.log_other, 0.0)
         score = jnp.where(y > 0, y * odds.rate, 0.0) - jnp.where(y < 1, (1 - y) * odds.rate_other, 0.0)

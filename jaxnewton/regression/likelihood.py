@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnewton.problem import Problem
 from jaxnewton.regression.families import Family
@@ -30,20 +31,27 @@ class Likelihood(Problem):
     link: Link
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
+        """Of x (..., q), the data with leading axes that broadcast."""
         Z, y, weights, offset, penalty = args
-        term = self.family.term(self.link, y, x @ Z + offset)
-        counted = weights > 0
-        loss, score, information = (jnp.where(counted, weights * part, 0.0) for part in term)
-        f = jnp.sum(loss) + 0.5 * jnp.sum(penalty * x * x)
-        g = penalty * x - Z @ score
-        return Evaluation(
-            f, g, None if needs is Needs.GRADIENT else (information[None, :] * Z) @ Z.T + jnp.diag(penalty)
-        )
+        eta = jnp.einsum("...q,...qm->...m", x, Z) + offset
+        loss, score, information = self.family.term(self.link, y, eta)
+        if weights.shape[-1] == 1:  # all rows count, and as much
+            loss, score, information = (weights * part for part in (loss, score, information))
+        else:  # a row that does not count may have no mean
+            loss, score, information = (jnp.where(weights > 0, weights * p, 0.0) for p in (loss, score, information))
+        f = jnp.sum(loss, axis=-1) + 0.5 * jnp.sum(penalty * x * x, axis=-1)
+        g = penalty * x - jnp.einsum("...m,...qm->...q", score, Z)
+        if needs is Needs.GRADIENT:
+            return Evaluation(f, g, None)
+        H = jnp.einsum("...im,...jm->...ij", information[..., None, :] * Z, Z)
+        return Evaluation(f, g, H + penalty[..., None, :] * jnp.eye(x.shape[-1], dtype=x.dtype))
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
-        """Fits first, so that X'WX is a product of matrices: 1.4 to 2 times faster than fits last, for 100 x 5."""
-        each = jax.vmap(lambda x, *args: self.evaluate(x, args, needs), in_axes=(0, *axes))(x.T, *args)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), each)
+        """Fits first, so that X'WX is a product of matrices: 2 to 3 times faster than fits last, for 100 x 4."""
+        alike = (arg if axis == 0 else arg[None] for arg, axis in zip(args, axes, strict=True))
+        each = self.evaluate(x.T, tuple(alike), needs)
+        # what follows is not to be fused with the products: that doubles the time of a trip
+        return lax.optimization_barrier(jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), each))
 
     @property
     def separable(self) -> bool:
