@@ -105,7 +105,7 @@ def fit(
         lane = _advance(solver, lane, trial, evaluate(trial), rules)
     state = lane.state
     found = Outcome(state.x, state.f, state.g, lane.status, lane.nit, state.curvature, state.H)
-    ways = inference.ways(found.x, found.H, found.grad, penalty)
+    ways = _ways(found.x, found.H, found.grad, penalty)
     dispersion, zero, none = jnp.ones((), dtype), jnp.zeros((), dtype), jnp.full(2, jnp.inf, dtype)
     blank = totals = Totals(jnp.zeros((), jnp.int32), zero, zero, zero, none, -none)
     for _ in range(1 + problem.family.dispersed):  # the likelihood needs the dispersion, which needs all rows
@@ -113,13 +113,13 @@ def fit(
         for block in blocks():
             totals = _total(problem, intercept, columns, found.x, ways, dispersion, block, totals)
             jax.block_until_ready(totals)
-        rank = inference.invert(found.H[None]).rank[0]
-        df = (totals.rows - rank).astype(dtype)
         if problem.family.dispersed:
-            dispersion = jnp.where(df > 0, totals.pearson / jnp.where(df > 0, df, 1.0), jnp.nan)
+            df = int(totals.rows) - int(_rank(found.H))
+            dispersion = totals.pearson / df if df > 0 else jnp.full_like(dispersion, jnp.nan)
     return _fields(problem, intercept, columns, penalty, found, totals, ways, dispersion), found.nit
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _fields(
     problem: Likelihood,
     intercept: bool,
@@ -158,6 +158,8 @@ def _fields(
 
 
 _advance = jax.jit(advance, static_argnums=0)
+_ways = jax.jit(inference.ways)
+_rank = jax.jit(lambda H: inference.invert(H[None]).rank[0])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
