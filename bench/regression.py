@@ -1,0 +1,218 @@
+"""Fits a second, and one large fit, against other Python packages.
+
+    python bench/regression.py [--only stacked|large|decays] [--fits B] [--rows M] [--decays B] [--repeats R]
+        [--devices 2]
+
+One process, float64, the same data for everyone, answers compared: a peer's rate counts fits whose coefficients agree
+with the others' to 1e-6 (stacked), or whose gradient, computed here, is at most 1e-6 of the sum of squares (decays).
+
+stacked: logistic fits of 100 x 4, ridge 1, no intercept, against a vmapped Newton loop as one writes it, one vmap of
+optimistix BFGS, and a loop over scikit-learn's LogisticRegression (of the first 200). jaxnewton's time includes the
+checks of its arguments, standard errors and likelihoods, which the others do not give.
+large: one logistic fit of M x 50 against scikit-learn's newton-cholesky, with the growth of the process's peak memory.
+decays: y = a exp(-b x) + c exp(-d x) + e from 25 points, each with its own noise, against optimistix LM under one vmap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+from sklearn.linear_model import LogisticRegression
+
+import jaxnewton as jn
+
+STEPS = 256  # most of a peer's iterations
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - began
+
+
+def report(title: str, runs: dict[str, tuple[Callable[[], Any], Callable[[Any], int], int]], repeats: int) -> None:
+    """A table of good fits a second; runs: what to run, how many of its fits are good, and on how many it ran."""
+    print(f"\n{title}\n\n| method | good fits | fits/s | ours / it | first call s |\n|---|--:|--:|--:|--:|")
+    firsts = {name: seconds(run) for name, (run, _, _) in runs.items()}
+    goods = {name: good(run()) for name, (run, good, _) in runs.items()}
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, (run, _, _) in runs.items():
+            rates[name].append(goods[name] / seconds(run))
+    ours = rates[next(iter(runs))]
+    for name, (_, _, count) in runs.items():
+        ratios = sorted(a / b for a, b in zip(ours, rates[name], strict=True))
+        spread = f"{statistics.median(ratios):.3g} ({ratios[0]:.3g}..{ratios[-1]:.3g})"
+        share = f"{100 * goods[name] / count:.1f} %"
+        print(
+            f"| {name} | {share} | {statistics.median(rates[name]):.3g} | {spread} | {firsts[name]:.1f} |", flush=True
+        )
+
+
+def stacked(count: int, repeats: int) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(count, 100, 4))
+    eta = np.einsum("bmp,bp->bm", X, rng.normal(size=(count, 4)))
+    y = (rng.uniform(size=eta.shape) < 1 / (1 + np.exp(-eta))).astype(float)
+    data = jnp.asarray(X), jnp.asarray(y)
+
+    def naive(X: jax.Array, y: jax.Array) -> jax.Array:
+        def slopes(b: jax.Array) -> tuple[jax.Array, jax.Array]:
+            p = jax.nn.sigmoid(X @ b)
+            return X.T @ (p - y) + b, (X.T * (p * (1 - p))) @ X + jnp.eye(4)
+
+        def step(carry: Any) -> Any:
+            b, (g, H), k = carry
+            b = b - jnp.linalg.solve(H, g)
+            return b, slopes(b), k + 1
+
+        zero = jnp.zeros(4)
+        going = lambda carry: (jnp.max(jnp.abs(carry[1][0])) > 1e-8) & (carry[2] < 50)  # noqa: E731
+        return jax.lax.while_loop(going, step, (zero, slopes(zero), 0))[0]
+
+    def bfgs(X: jax.Array, y: jax.Array) -> jax.Array:
+        def loss(b: jax.Array, _: Any) -> jax.Array:
+            eta = X @ b
+            return jnp.sum(jnp.logaddexp(0.0, eta) - y * eta) + 0.5 * jnp.sum(b * b)
+
+        method = optx.BFGS(rtol=1e-6, atol=1e-6)
+        return optx.minimise(loss, method, jnp.zeros(4), max_steps=STEPS, throw=False).value
+
+    few = 200
+
+    def loop() -> np.ndarray:
+        made = (LogisticRegression(C=1.0, fit_intercept=False, tol=1e-8).fit(X[i], y[i]) for i in range(few))
+        return np.stack([fit.coef_[0] for fit in made])
+
+    truth = np.asarray(jn.regression.logistic(*data, ridge=1.0, intercept=False, tol=1e-12).params)
+
+    def good(params: Any) -> int:
+        params = np.asarray(params)
+        return int(np.sum(np.max(np.abs(params - truth[: len(params)]), axis=1) <= 1e-6))
+
+    plain, quasi = jax.jit(jax.vmap(naive)), jax.jit(jax.vmap(bfgs))
+    report(
+        f"{count} stacked logistic fits of 100 x 4",
+        {
+            "jaxnewton": (lambda: jn.regression.logistic(*data, ridge=1.0, intercept=False).params, good, count),
+            "vmapped Newton loop": (lambda: plain(*data), good, count),
+            "optimistix BFGS, one vmap": (lambda: quasi(*data), good, count),
+            "scikit-learn, a loop": (loop, good, few),
+        },
+        repeats,
+    )
+
+
+def large(rows: int, repeats: int) -> None:
+    rng = np.random.default_rng(0)
+    X = np.empty((rows, 50))
+    for part in np.array_split(X, 20):
+        part[:] = rng.normal(size=part.shape)
+    y = (rng.uniform(size=rows) < 1 / (1 + np.exp(-X @ rng.normal(size=50) * 0.2))).astype(float)
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+    part = slice(0, 100_000)  # compiles what the whole will use: what memory grows by after that is the data's
+    jn.regression.logistic(X[part], y[part], ridge=1.0)
+    before = peak()
+    fit = jn.regression.logistic(X, y, ridge=1.0)
+    grown = peak() - before
+    peer = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-8)
+    print(f"\nOne logistic fit of {rows} x 50 ({X.nbytes / 2**20:.0f} MiB)\n")
+    print(f"peak memory grows by {grown:.0f} MiB, {100 * grown / (X.nbytes / 2**20):.0f} % of X, over a fit of a tenth")
+    print("\n| method | seconds | it / ours |\n|---|--:|--:|")
+
+    def ours() -> Any:
+        return jn.regression.logistic(X, y, ridge=1.0).params
+
+    times = [(seconds(ours), seconds(lambda: peer.fit(X, y).coef_)) for _ in range(repeats)]
+    ratios = sorted(b / a for a, b in times)
+    spread = f"{statistics.median(ratios):.3g} ({ratios[0]:.3g}..{ratios[-1]:.3g})"
+    print(f"| jaxnewton | {statistics.median(a for a, _ in times):.2f} | |")
+    print(f"| scikit-learn newton-cholesky | {statistics.median(b for _, b in times):.2f} | {spread} |")
+    print(f"largest difference of coefficients: {np.max(np.abs(np.asarray(fit.params) - peer.coef_[0])):.1e}")
+
+
+def decays(count: int, repeats: int) -> None:
+    x = jnp.linspace(0.0, 4.0, 25)
+
+    def model(x: jax.Array, p: jax.Array) -> jax.Array:
+        a, b, c, d, e = p
+        return a * jnp.exp(-b * x) + c * jnp.exp(-d * x) + e
+
+    rng = np.random.default_rng(0)
+    truth = np.array([3.0, 0.5, 2.0, 3.0, 1.0]) * rng.uniform(0.8, 1.2, (count, 5))
+    y = np.asarray(jax.vmap(lambda p: model(x, p))(truth)) + 0.01 * rng.normal(size=(count, 25))
+    start = jnp.asarray(truth * rng.uniform(0.8, 1.2, (count, 5)))
+    y = jnp.asarray(y)
+
+    @jax.jit
+    def slopes(p: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def squares(p: jax.Array, y: jax.Array) -> jax.Array:
+            return 0.5 * jnp.sum((model(x, p) - y) ** 2)
+
+        return jax.vmap(lambda p, y: (jnp.max(jnp.abs(jax.grad(squares)(p, y))), squares(p, y)))(p, y)
+
+    def good(p: Any) -> int:
+        largest, _ = slopes(jnp.asarray(p), y[: len(p)])
+        return int(jnp.sum(largest <= 1e-6))
+
+    def lm(p: jax.Array, y: jax.Array) -> jax.Array:
+        method = optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8, linear_solver=lx.AutoLinearSolver(well_posed=None))
+        return optx.least_squares(lambda p, y: model(x, p) - y, method, p, y, max_steps=STEPS, throw=False).value
+
+    residual = lambda p, y: model(x, p) - y  # noqa: E731
+    part = min(count, 20_000)
+    peer = jax.jit(jax.vmap(lm))
+
+    def ours(factor: str) -> Any:
+        solver = jn.LevenbergMarquardt(factor)
+        return jn.least_squares_batch(residual, start, (y,), args_axes=0, solver=solver, max_steps=STEPS).x
+
+    report(
+        f"{count} fits of 5 parameters to 25 points (optimistix: the first {part})",
+        {
+            'LevenbergMarquardt("cholesky")': (lambda: ours("cholesky"), good, count),
+            "LevenbergMarquardt()": (lambda: ours("qr"), good, count),
+            "jn.regression.nonlinear, with inference": (
+                lambda: jn.regression.nonlinear(model, x, y[:part], start[:part], max_steps=STEPS).params, good, part,
+            ),
+            "optimistix LM, one vmap": (lambda: peer(start[:part], y[:part]), good, part),
+        },
+        repeats,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["stacked", "large", "decays"])
+    parser.add_argument("--fits", type=int, default=25_600)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--decays", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--devices", type=int, default=2)
+    given = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", given.devices)
+    for name, run, size in (
+        ("stacked", stacked, given.fits),
+        ("decays", decays, given.decays),
+        ("large", large, given.rows),
+    ):
+        if given.only in (None, name):
+            run(size, given.repeats)
+
+
+if __name__ == "__main__":
+    main()
