@@ -16,7 +16,7 @@ from jaxnewton.types import DEFAULT_MAX_STEPS, Rules, Solver, default_tol, is_tr
 def function(name: str, fun: Any) -> Any:
     """Something to call."""
     if not callable(fun):
-        raise TypeError(f"{name} must be a function of x; it is {_what(fun)}")
+        raise TypeError(f"{name} must be a function; it is {_what(fun)}")
     return fun
 
 

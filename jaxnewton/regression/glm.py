@@ -124,36 +124,66 @@ def glm(
     return as_fit(stack, fields, found.nit, response, chosen.dispersed)
 
 
-def logistic(X: Any, y: Any = None, **options: Any) -> Fit:
-    """Logistic regression: ``glm`` of the binomial family with the logit link, which is where its options are told.
+def logistic(
+    X: Any,
+    y: Any = None,
+    *,
+    intercept: bool = True,
+    ridge: Any = 0.0,
+    weights: Any = None,
+    offset: Any = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+) -> Fit:
+    """Logistic regression: ``glm`` of the binomial family with the logit link, where the arguments are told.
 
     Args:
         X: (..., m, p).
         y: (..., m) 0 or 1, or the share of successes in ``weights`` trials.
-        options: intercept, ridge, weights, offset, tol, max_steps.
+        intercept, ridge, weights, offset, tol, max_steps: as for ``glm``.
     """
-    return _of_family("logistic", X, y, "binomial", "logit", options)
+    return glm(
+        X,
+        y,
+        family="binomial",
+        intercept=intercept,
+        ridge=ridge,
+        weights=weights,
+        offset=offset,
+        tol=tol,
+        max_steps=max_steps,
+    )
 
 
-def poisson(X: Any, y: Any = None, **options: Any) -> Fit:
-    """Poisson regression: ``glm`` of the Poisson family with the log link, which is where its options are told.
+def poisson(
+    X: Any,
+    y: Any = None,
+    *,
+    intercept: bool = True,
+    ridge: Any = 0.0,
+    weights: Any = None,
+    offset: Any = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+) -> Fit:
+    """Poisson regression: ``glm`` of the Poisson family with the log link, where the arguments are told.
 
     Args:
         X: (..., m, p).
         y: (..., m) counts, or rates with ``weights`` for the exposures.
-        options: intercept, ridge, weights, offset, tol, max_steps.
+        intercept, ridge, weights, offset, tol, max_steps: as for ``glm``.
     """
-    return _of_family("poisson", X, y, "poisson", "log", options)
-
-
-OPTIONS = ("intercept", "ridge", "weights", "offset", "tol", "max_steps")
-
-
-def _of_family(verb: str, X: Any, y: Any, family: str, link: str, options: dict[str, Any]) -> Fit:
-    for name in options:
-        if name not in OPTIONS:
-            raise TypeError(f"{verb} has no option {name!r}; it has {', '.join(OPTIONS)}")
-    return glm(X, y, family=family, link=link, **options)
+    return glm(
+        X,
+        y,
+        family="poisson",
+        intercept=intercept,
+        ridge=ridge,
+        weights=weights,
+        offset=offset,
+        tol=tol,
+        max_steps=max_steps,
+    )
 
 
 def arg_axes(stack: Stack) -> tuple[int | None, ...]:
