@@ -12,7 +12,7 @@ from jaxnewton.problem import Bounded, Objective, SumOfSquares, System
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.choice import default_solver
 from jaxnewton.solvers.gradient import GradientDescent
-from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt
+from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt, Squares
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.solvers.root import NewtonRoot
 from jaxnewton.types import Array, Bounds, Needs, Solver
@@ -272,7 +272,7 @@ def _minimisation(fun: Any, solver: Any, bounds: Any) -> Task:
 
     if solver is not None:
         checks.solver(solver)
-    if isinstance(solver, LevenbergMarquardt):
+    if isinstance(solver, Squares):
         raise ValueError(f"{solver!r} is for sums of squares: give the residuals to jn.least_squares")
     if bounds is not None and not isinstance(solver, GradientDescent):
         raise ValueError(f"bounds need solver=jn.GradientDescent(); the solver is {solver!r}")

@@ -42,13 +42,20 @@ def _(problem: Problem, solver: Solver, recorded: int, primals: Any, tangents: A
         product = problem.evaluate(found.x, args, Needs.PRODUCT).H
         dx = -jax.lax.custom_linear_solve(product, dg, _conjugate_gradients, symmetric=True)
     else:
-        H = problem.evaluate(found.x, args, Needs.HESSIAN).H
+        H = _second(problem, found.x, args)
         H = jnp.where(valid, H, jnp.eye(n, dtype=H.dtype))  # a failed solve must not make the linear solve fail
         dx = -jnp.linalg.solve(H, dg)
     honest = jnp.where(valid, 1.0, jnp.nan).astype(df.dtype)
     zeros, still = jax.tree.map(_zero_tangent, (found, history))
     moving = zeros._replace(x=honest * dx, fun=honest * df)
     return (found, history), (moving, still)
+
+
+def _second(problem: Problem, x: Array, args: tuple[Any, ...]) -> Array:
+    """The derivative of g, which a solver may have been given an approximation of (J'J, Fisher's information)."""
+    if problem.size(x) != x.shape[0]:
+        return problem.evaluate(x, args, Needs.HESSIAN).H
+    return jax.jacfwd(lambda x: problem.evaluate(x, args, Needs.GRADIENT).g)(x)
 
 
 def _conjugate_gradients(product: Callable[[Array], Array], b: Array) -> Array:

@@ -113,7 +113,7 @@ REFUSED = {
     "link of another": (lambda: glm(X, COUNT, family="poisson", link="logit"), ["link", '"log"', "poisson"]),
     "alpha": (lambda: regression.NegativeBinomial(-1.0), ["dispersion", "positive", "-1.0"]),
     "method": (lambda: regression.linear(X, REAL, method="cholesky"), ["method", '"qr"', "'cholesky'"]),
-    "option": (lambda: regression.logistic(X, SHARE, penalty="l2"), ["logistic", "'penalty'", "ridge"]),
+    "option": (lambda: regression.logistic(X, SHARE, penalty="l2"), ["logistic", "'penalty'"]),
     "intercept": (lambda: regression.linear(X, REAL, intercept=1), ["intercept", "True or False", "1"]),
     "tol": (lambda: regression.logistic(X, SHARE, tol=-1.0), ["tol", "positive", "-1.0"]),
     "max_steps": (lambda: regression.logistic(X, SHARE, max_steps=1.5), ["max_steps", "whole number", "1.5"]),

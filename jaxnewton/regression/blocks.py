@@ -20,7 +20,7 @@ from jaxnewton.regression.data import Columns, back, listed, penalties, refuse_v
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, start_from_mean
 from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, is_traced, succeeded
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, is_traced
 
 LARGE = 2**22  # entries of X from which one fit goes through it in blocks
 ENTRIES = 2**19  # of X in a block: 4 MB in double precision, which stays in cache
@@ -134,7 +134,8 @@ def _fields(
     separated = jnp.zeros((), bool)
     way = ways[0]
     if problem.separable:
-        ends = inference.one_sided(totals.low, totals.high) & ~succeeded(found.status)
+        suspect = inference.suspicious(found.status, inference.invert(found.H[None]).inverse[0])
+        ends = inference.one_sided(totals.low, totals.high) & suspect
         separated, way = jnp.any(ends), jnp.where(ends[0], ways[0], ways[1])
     end = inference.verdict(functools.partial(back, columns, intercept), found, separated, way)
     rows = totals.rows.astype(loss.dtype)

@@ -107,7 +107,9 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     for name, array in arrays.items():
         if not is_traced(array):
             _refuse(name, array)
-    dtype = widest(*arrays.values())
+    given = {"weights": weights, "offset": offset, "ridge": ridge}
+    said = [array for name, array in arrays.items() if hasattr(given.get(name, X), "dtype") or name in ("X", "y")]
+    dtype = widest(*said)
 
     def place(name: str, array: Any) -> Array:
         if leads[name]:

@@ -158,8 +158,8 @@ class Fit:
         mean = self.predict(X, offset)
         y = jnp.asarray(y)
         if mean.ndim > max(y.ndim, self.status.ndim + 1):
-            return jax.nn.one_hot(y, mean.shape[-1], dtype=mean.dtype) - mean
-        return y.astype(mean.dtype) - mean
+            y = jax.nn.one_hot(y, mean.shape[-1], dtype=mean.dtype)
+        return y.reshape(*(1 for _ in range(mean.ndim - y.ndim)), *y.shape).astype(mean.dtype) - mean
 
     @property
     def best(self) -> Fit:

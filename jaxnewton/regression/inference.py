@@ -16,6 +16,7 @@ from jaxnewton.regression.data import Columns, Stack, back, over_stack
 from jaxnewton.solvers.common import resolution
 from jaxnewton.types import Array, Needs, Outcome, Status, succeeded
 
+VAGUE = 1e6  # variance of a standardised coefficient from which separation is looked for
 SURE = 1e-6  # how far, of the largest, a row may stand on the wrong side of a direction that separates
 
 
@@ -30,16 +31,19 @@ class Curvature(NamedTuple):
 def invert(H: Array) -> Curvature:
     """Of the information matrices H (B, d, d)."""
     d = H.shape[-1]
-    rows_last = jnp.moveaxis(H, 0, -1)
-    inverse, definite = over_lanes(_inverse)(rows_last)
-    inverse = jnp.moveaxis(inverse, -1, 0)
+    if linalg.unrolls(linalg.UNROLL_LDL, d):
+        inverse, definite = over_lanes(_inverse_unrolled)(jnp.moveaxis(H, 0, -1))
+        inverse = jnp.moveaxis(inverse, -1, 0)
+    else:
+        inverse, definite = lax.map(_inverse_by_cholesky, H)
 
     def all_well() -> tuple[Array, Array]:
         return jnp.full(H.shape[0], d, jnp.int32), jnp.zeros(H.shape[:2], H.dtype)
 
     def some_singular() -> tuple[Array, Array]:
         known = jnp.all(jnp.isfinite(H), axis=(1, 2))
-        lam, V = jax.vmap(linalg.eigh)(jnp.where(known[:, None, None], H, jnp.eye(d, dtype=H.dtype)))
+        usable = jnp.where(known[:, None, None], lax.stop_gradient(H), jnp.eye(d, dtype=H.dtype))
+        lam, V = lax.map(lambda H: tuple(jnp.linalg.eigh(H)), usable)
         zero = jax.vmap(lambda largest: resolution(largest, d))(lam[:, -1])
         rank = jnp.sum(lam > zero[:, None], axis=1, dtype=jnp.int32)
         singular = known & (lam[:, 0] <= zero)
@@ -49,17 +53,20 @@ def invert(H: Array) -> Curvature:
     return Curvature(jnp.where(definite[:, None, None], inverse, jnp.nan), rank, null)
 
 
-def _inverse(H: Array) -> tuple[Array, Array]:
+def _inverse_unrolled(H: Array) -> tuple[Array, Array]:
     """H^-1 (d, d) of a positive definite H, and whether it is one beyond rounding."""
     d = H.shape[0]
     zero = resolution(linalg.max_norm(H), d)
+    columns, smallest, _ = jax.vmap(lambda e: linalg.ldl_solve(H, e, zero))(jnp.eye(d, dtype=H.dtype))
+    return columns, smallest[0] > zero
+
+
+def _inverse_by_cholesky(H: Array) -> tuple[Array, Array]:
+    d = H.shape[0]
     eye = jnp.eye(d, dtype=H.dtype)
-    if linalg.unrolls(linalg.UNROLL_LDL, d):
-        columns, smallest, _ = jax.vmap(lambda e: linalg.ldl_solve(H, e, zero))(eye)
-        return columns, smallest[0] > zero
-    L = linalg.cholesky(H)
-    definite = jnp.all(jnp.isfinite(L)) & (jnp.min(jnp.diagonal(L)) ** 2 > zero)
-    return linalg.cholesky_solve(jnp.where(definite, L, eye), eye), definite
+    L = jnp.linalg.cholesky(H)
+    definite = jnp.all(jnp.isfinite(L)) & (jnp.min(jnp.diagonal(L)) ** 2 > resolution(linalg.max_norm(H), d))
+    return jax.scipy.linalg.cho_solve((jnp.where(definite, L, eye), True), eye), definite
 
 
 class Model(Problem, Protocol):
@@ -104,12 +111,13 @@ def conclude(
 
     separated, way = jnp.zeros(status.shape, bool), jnp.zeros_like(theta)
     if model.separable:
+        suspect = suspicious(status, curvature.inverse)
         separated, way = lax.cond(
-            jnp.all(succeeded(status)),
-            lambda: (separated, way),
+            jnp.any(suspect),
             lambda: over_stack(look, (of, of, of, *axes), theta, H, g, *args),
+            lambda: (separated, way),
         )
-        separated = separated & ~succeeded(status)
+        separated = separated & suspect
 
     def to_columns_of_X(theta: Array) -> Array:
         every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-2])
@@ -157,6 +165,12 @@ def _along(model: Model, way: Array, args: tuple[Any, ...]) -> Array:
     return one_sided(jnp.min(margins), jnp.max(margins))
 
 
+def suspicious(status: Array, inverse: Array) -> Array:
+    """Whether a fit may be one of separated classes: it did not end well, or hardly knows some coefficient."""
+    spread = jnp.max(jnp.abs(jnp.diagonal(inverse, axis1=-2, axis2=-1)), axis=-1)
+    return ~succeeded(status) | ~(spread <= VAGUE)
+
+
 def one_sided(low: Array, high: Array) -> Array:
     """Whether margins between these are all at least 0, but for rounding, and not all 0."""
     return jnp.isfinite(high) & (high > 0) & (low >= -SURE * high)
@@ -166,6 +180,6 @@ def newton_step(H: Array, g: Array) -> Array:
     """-(H + E)^-1 g, with E of rounding's size."""
     d = H.shape[0]
     known = jnp.all(jnp.isfinite(H))
-    lam, V = linalg.eigh(jnp.where(known, H, jnp.eye(d, dtype=H.dtype)))
+    lam, V = jnp.linalg.eigh(jnp.where(known, lax.stop_gradient(H), jnp.eye(d, dtype=H.dtype)))
     along = jnp.sum(V * g[:, None], axis=0) / jnp.maximum(lam, jnp.finfo(H.dtype).eps ** 2 * lam[d - 1])
     return -jnp.sum(V * along[None, :], axis=1)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxnewton import checks, linalg
 from jaxnewton.door import Task, solve_many, solve_one
@@ -173,14 +174,16 @@ def _polished(problem: SumOfSquares, p: Array, status: Array, args: Any) -> Arra
     def slope(p: Array) -> Array:
         return jax.grad(lambda p: 0.5 * jnp.sum(problem.fun(p, *args) ** 2))(p)
 
-    for _ in range(POLISHES):
-        g, H = slope(p), jax.jacfwd(slope)(p)
+    def polish(_: int, p: Array) -> Array:
+        g, H = slope(p), lax.stop_gradient(jax.jacfwd(slope)(p))
         units = jnp.sqrt(jnp.abs(jnp.diagonal(H)))
         units = jnp.where(units > 0, units, 1.0)
+        eye = jnp.eye(p.shape[0], dtype=p.dtype)
         L = linalg.cholesky(H / (units[:, None] * units[None, :]))
         definite = jnp.all(jnp.isfinite(L))
-        step = -linalg.cholesky_solve(jnp.where(definite, L, jnp.eye(p.shape[0], dtype=p.dtype)), g / units) / units
-        new = p + step
+        inverse = linalg.cholesky_solve(jnp.where(definite, L, eye), jnp.diag(1 / units))
+        new = p - (lax.stop_gradient(inverse) @ g) / units
         better = jnp.sum((slope(new) / units) ** 2) < jnp.sum((g / units) ** 2)
-        p = jnp.where(definite & better & succeeded(status), new, p)
-    return p
+        return jnp.where(definite & better & succeeded(status), new, p)
+
+    return lax.fori_loop(0, POLISHES, polish, p)

@@ -134,15 +134,19 @@ class LevenbergMarquardt(Squares):
         free = self._part(H, units, g)
         determined = self._determined(free.smallest, n)
         promised = self._promise(H, g, free.p / units)
-        blind = promised <= 10 * jnp.finfo(f.dtype).eps * f  # at the floor nothing is left to guard
+        eps = jnp.finfo(f.dtype).eps
+        blind = promised <= 10 * eps * f  # at the floor nothing is left to guard
+        orthogonal = jnp.max(jnp.abs(g / units)) <= 10 * n * eps * jnp.sqrt(2 * f)  # r to all columns of J
         inside = determined & ((jnp.sum(free.p * free.p) <= (1.1 * radius) ** 2) | blind)
 
         pull = jnp.sqrt(jnp.sum((g / units) ** 2)) / radius
-        least = jnp.where(determined, _towards(jnp.zeros_like(f), free, radius), 0.0)
-        damping = jnp.minimum(jnp.maximum(jnp.maximum(least, state.damping), 1e-3 * pull), pull)
+        # what J takes to 0 is damped by as little as its factor can tell from that
+        floor = 10 * n * eps
+        least = jnp.maximum(jnp.where(determined, _towards(jnp.zeros_like(f), free, radius), floor), 0.0)
+        damping = jnp.maximum(least, jnp.minimum(jnp.maximum(state.damping, 1e-3 * pull), pull))
         cut = self._part(H, units, g, damping)
         off = jnp.abs(jnp.sqrt(jnp.sum(cut.p * cut.p)) - radius) > 0.1 * radius
-        nearer = jnp.clip(_towards(damping, cut, radius), jnp.maximum(least, 0.0), pull)
+        nearer = jnp.clip(_towards(damping, cut, radius), least, jnp.maximum(pull, least))
         damping = jnp.where(off, nearer, damping)
         cut = self._part(H, units, g, damping)
         long = jnp.sqrt(jnp.sum(cut.p * cut.p))
@@ -155,7 +159,7 @@ class LevenbergMarquardt(Squares):
             damping=jnp.where(inside, 0.0, jnp.maximum(_towards(damping, cut, radius), 0.0)),
             step=step,
             predicted=self._promise(H, g, step),
-            full=inside,
+            full=inside | orthogonal | (~determined & (damping == floor) & (long <= radius)),
             curvature=state.curvature,
             if_stationary=jnp.where(determined, Status.CONVERGED, Status.SINGULAR).astype(jnp.int32),
             status=state.status,
