@@ -76,8 +76,10 @@ def stacked(count: int, repeats: int) -> None:
             b = b - jnp.linalg.solve(H, g)
             return b, slopes(b), k + 1
 
+        def going(carry: Any) -> jax.Array:
+            return (jnp.max(jnp.abs(carry[1][0])) > 1e-8) & (carry[2] < 50)
+
         zero = jnp.zeros(4)
-        going = lambda carry: (jnp.max(jnp.abs(carry[1][0])) > 1e-8) & (carry[2] < 50)  # noqa: E731
         return jax.lax.while_loop(going, step, (zero, slopes(zero), 0))[0]
 
     def bfgs(X: jax.Array, y: jax.Array) -> jax.Array:
@@ -168,11 +170,13 @@ def decays(count: int, repeats: int) -> None:
         largest, _ = slopes(jnp.asarray(p), y[: len(p)])
         return int(jnp.sum(largest <= 1e-6))
 
+    def residual(p: jax.Array, y: jax.Array) -> jax.Array:
+        return model(x, p) - y
+
     def lm(p: jax.Array, y: jax.Array) -> jax.Array:
         method = optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8, linear_solver=lx.AutoLinearSolver(well_posed=None))
-        return optx.least_squares(lambda p, y: model(x, p) - y, method, p, y, max_steps=STEPS, throw=False).value
+        return optx.least_squares(residual, method, p, y, max_steps=STEPS, throw=False).value
 
-    residual = lambda p, y: model(x, p) - y  # noqa: E731
     part = min(count, 20_000)
     peer = jax.jit(jax.vmap(lm))
 

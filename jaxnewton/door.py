@@ -131,6 +131,6 @@ def _fields(outcome: Outcome, structure: Structure, task: Task, solver: Solver) 
         "nit": outcome.nit,
         "nfev": outcome.nit,
         "njev": outcome.nit,
-        "nhev": outcome.nit if task.hessians and solver.needs in (Needs.HESSIAN, Needs.FACTOR) else none,
+        "nhev": outcome.nit if task.hessians and solver.needs is Needs.HESSIAN else none,
         "curvature": outcome.curvature,
     }

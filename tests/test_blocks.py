@@ -105,7 +105,7 @@ def test_troubles(small):
     with pytest.raises(ValueError, match=r"X must be finite; it has nan or inf in rows 1234"):
         jn.regression.logistic(X, y)
     y[[2000, 2999]] = 2
-    with pytest.raises(ValueError, match=r"y must be 0 or 1, or a share between them; it is 2\.0 in rows"):
+    with pytest.raises(ValueError, match=r"y must be 0 or 1, or a share between them; it is 2\.0 in rows 2000"):
         jn.regression.logistic(np.nan_to_num(X), y)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import platform
@@ -10,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 import typer
 
@@ -21,6 +19,7 @@ from jaxnewton.cli import tables
 from jaxnewton.cli.shared import refusing
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import MESSAGES
+from jaxnewton.regression.summary import columns
 from jaxnewton.types import Status, message
 
 GLMS: dict[str, tuple[str, str | None]] = {  # family and link
@@ -188,7 +187,8 @@ def _solve(
 
 
 def _report(found: regression.Fit, design: designs.Design, level: float) -> dict[str, Any]:
-    names, values = _stacked(found, design, level)
+    names = design.names if found.intercept is None else ["intercept", *design.names]
+    values = columns(found, level)
     classes = _classes(found, design)
     coefficients = [
         ({"class": name} if classes else {})
@@ -219,25 +219,6 @@ def _report(found: regression.Fit, design: designs.Design, level: float) -> dict
     }
 
 
-def _stacked(found: regression.Fit, design: designs.Design, level: float) -> tuple[list[str], np.ndarray]:
-    """Names of the coefficients of one class, and COLUMNS of all (names, classes, 6)."""
-    first, others = jax.tree.map(np.asarray, _inference(found, level))
-    classes = found.params.shape[1] if found.params.ndim == 2 else 1
-    values = np.stack(others, axis=-1).reshape(-1, classes, len(COLUMNS))
-    if first is None:
-        return design.names, values
-    return ["intercept", *design.names], np.concatenate([np.stack(first, axis=-1).reshape(1, classes, -1), values])
-
-
-@functools.partial(jax.jit, static_argnums=1)  # far sooner done than each of its operations
-def _inference(found: regression.Fit, level: float) -> tuple[Any, Any]:
-    """COLUMNS of the intercept, or None, and of the others."""
-    interval = found.intercept_conf_int(level)
-    first = (found.intercept, found.intercept_stderr, found.intercept_zvalue, found.intercept_pvalue)
-    others = (found.params, found.stderr, found.zvalues, found.pvalues, *found.conf_int(level))
-    return None if interval is None else (*first, *interval), others
-
-
 def _classes(found: regression.Fit, design: designs.Design) -> list[str]:
     """The classes of softmax that have coefficients; none of other models."""
     return design.levels[1:] if design.levels and found.params.ndim == 2 else []
@@ -266,7 +247,7 @@ def _show(found: regression.Fit, design: designs.Design, report: dict[str, Any])
         typer.echo(f"{target}: {levels[1]} is 1, {levels[0]} is 0")
     if report["constant"]:
         typer.echo(f"constant: {', '.join(report['constant'])}")
-    verdict = f"{report['status']}: "  # the summary's own speaks of x1, x2, ...
+    verdict = f"{report['status']}: "  # the summary's own does not know the classes by name
     lines = found.summary(design.names, report["level"]).splitlines()
     typer.echo("\n".join(line for line in lines if not line.startswith(verdict)))
     typer.echo(report["message"] if report["success"] else verdict + report["message"])

@@ -16,7 +16,7 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.loop import advance, begin
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, back, listed, penalties, refuse_values, standardise
+from jaxnewton.regression.data import Columns, back, penalties, refuse_numbers, refuse_values, standardise
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, start_from_mean
 from jaxnewton.solvers.newton import Newton
@@ -105,6 +105,7 @@ def fit(
         lane = _advance(solver, lane, trial, evaluate(trial), rules)
     state = lane.state
     found = Outcome(state.x, state.f, state.g, lane.status, lane.nit, state.curvature, state.H)
+    curvature = _invert(found.H)
     ways = _ways(found.x, found.H, found.grad, penalty)
     dispersion, zero, none = jnp.ones((), dtype), jnp.zeros((), dtype), jnp.full(2, jnp.inf, dtype)
     blank = totals = Totals(jnp.zeros((), jnp.int32), zero, zero, zero, none, -none)
@@ -114,9 +115,8 @@ def fit(
             totals = _total(problem, intercept, columns, found.x, ways, dispersion, block, totals)
             jax.block_until_ready(totals)
         if problem.family.dispersed:
-            df = int(totals.rows) - int(_rank(found.H))
-            dispersion = totals.pearson / df if df > 0 else jnp.full_like(dispersion, jnp.nan)
-    return _fields(problem, intercept, columns, penalty, found, totals, ways, dispersion), found.nit
+            dispersion = inference.over_freedom(totals.pearson, totals.rows, curvature.rank)
+    return _fields(problem, intercept, columns, penalty, found, curvature, totals, ways, dispersion), found.nit
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -126,6 +126,7 @@ def _fields(
     columns: Columns,
     penalty: Array,
     found: Outcome,
+    curvature: inference.Curvature,
     totals: Totals,
     ways: Array,
     dispersion: Array,
@@ -134,33 +135,29 @@ def _fields(
     separated = jnp.zeros((), bool)
     way = ways[0]
     if problem.separable:
-        suspect = inference.suspicious(found.status, inference.invert(found.H[None]).inverse[0])
+        suspect = inference.suspicious(found.status, curvature.inverse)
         ends = inference.one_sided(totals.low, totals.high) & suspect
         separated, way = jnp.any(ends), jnp.where(ends[0], ways[0], ways[1])
-    end = inference.verdict(functools.partial(back, columns, intercept), found, separated, way)
+    end = inference.verdict(functools.partial(back, columns, intercept), found, separated, way, curvature)
     rows = totals.rows.astype(loss.dtype)
     if problem.family.name == "gaussian":
         none = jnp.zeros(0, loss.dtype)
         loglik = problem.family.loglik(none, none, loss, none, dispersion, rows) + totals.constant
     else:
         loglik = totals.constant - (0.0 if problem.family.dispersed else loss)
-    return Fields(
-        params=end.theta[1:] if intercept else end.theta,
-        intercept=end.theta[0] if intercept else None,
-        joint_covariance=dispersion * end.covariance,
+    return inference.fields(
+        end,
+        intercept,
         loglik=loglik,
         deviance=jnp.maximum(2 * (loss - totals.least), 0.0),
         dispersion=dispersion,
         rows=totals.rows,
-        rank=end.rank,
-        status=end.status,
-        direction=end.direction,
     )
 
 
 _advance = jax.jit(advance, static_argnums=0)
 _ways = jax.jit(inference.ways)
-_rank = jax.jit(lambda H: inference.invert(H[None]).rank[0])
+_invert = jax.jit(inference.invert_one)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
@@ -277,16 +274,9 @@ def _look(problem: Likelihood, blocks: Callable[[], Iterator[Block]]) -> tuple[B
                 f"blocks must have as many columns as the first, {head.X.shape[1]}; one has {block.X.shape[1]}"
             )
         for name, part in block._asdict().items():
-            part = np.asarray(part)
-            if part.dtype.kind == "f" and not np.isfinite(np.sum(part)):  # the sum, for it makes no array
-                bad = ~np.isfinite(part.reshape(part.shape[0], -1)).all(axis=1)
-                if bad.any():
-                    rows = listed(at + np.flatnonzero(bad))
-                    raise ValueError(f"{name} must be finite; it has nan or inf in rows {rows}. Drop or fill these")
+            refuse_numbers(name, part, at)
         y, weights = np.asarray(block.y, float), np.asarray(block.weights, float)
-        if (weights < 0).any():
-            raise ValueError(f"weights must not be negative; their smallest is {weights.min()}")
-        refuse_values("y", y, *problem.family.wrong(y))
+        refuse_values("y", y, *problem.family.wrong(y), at)
         weight, weighted = weight + weights.sum(), weighted + (weights * y).sum()
         shift += (weights * np.asarray(block.offset, float)).sum()
         at += y.shape[0]

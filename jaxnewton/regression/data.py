@@ -106,7 +106,9 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
         raise ValueError(f"the stack holds no problems: its leading axes are {lead}")
     for name, array in arrays.items():
         if not is_traced(array):
-            _refuse(name, array)
+            refuse_numbers(name, array)
+    if not is_traced(arrays["weights"]) and not (np.asarray(arrays["weights"]) > 0).any(axis=-1).all():
+        raise ValueError("weights must not all be 0: no row is left")
     given = {"weights": weights, "offset": offset, "ridge": ridge}
     said = [array for name, array in arrays.items() if hasattr(given.get(name, X), "dtype") or name in ("X", "y")]
     dtype = widest(*said)
@@ -128,10 +130,7 @@ def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
     """
     if not any(axis == 0 for axis in jax.tree.leaves(axes)):
         return fn(*args)
-    each = [
-        jax.tree.map(lambda _, a=axis: a, arg) if axis in (0, None) else axis
-        for axis, arg in zip(axes, args, strict=True)
-    ]
+    each = [_every(axis, arg) for axis, arg in zip(axes, args, strict=True)]
     leaves, treedef = jax.tree.flatten(args)
     places = jax.tree.leaves(each, is_leaf=lambda axis: axis is None)
     own = [leaf for leaf, axis in zip(leaves, places, strict=True) if axis == 0]
@@ -217,24 +216,22 @@ def _numbers(name: str, given: Any) -> Any:
     return array
 
 
-def _refuse(name: str, array: Any) -> None:
-    """Raise for what no fit can use, with the places where it stands."""
+def refuse_numbers(name: str, array: Any, before: int = 0) -> None:
+    """Raise for what no fit can use, with the rows where it stands; ``before``: rows that precede these."""
     array = np.asarray(array)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))
-        rows = np.unique(bad[:, array.ndim - (2 if name == "X" else 1)]) if name != "ridge" else []
+        rows = before + np.unique(bad[:, array.ndim - (2 if name == "X" else 1)]) if name != "ridge" else []
         where = f" in rows {listed(rows)}" if len(rows) else ""
         raise ValueError(f"{name} must be finite; it has nan or inf{where}. Drop or fill these")
     if name in ("weights", "ridge") and (array < 0).any():
         raise ValueError(f"{name} must not be negative; its smallest is {array.min()}")
-    if name == "weights" and not (array > 0).any(axis=-1).all():
-        raise ValueError("weights must not all be 0: no row is left")
 
 
-def refuse_values(name: str, given: Any, wrong: Any, wanted: str) -> None:
-    """Raise where ``wrong`` marks entries of (..., m) that the model cannot have; None: nothing is known."""
-    if wrong is not None and np.any(wrong):
-        rows = np.unique(np.argwhere(np.asarray(wrong))[:, -1])
+def refuse_values(name: str, given: Any, wrong: Any, wanted: str, before: int = 0) -> None:
+    """Raise where ``wrong`` marks entries of (..., m) that the model cannot have."""
+    if np.any(wrong):
+        rows = before + np.unique(np.argwhere(np.asarray(wrong))[:, -1])
         value = np.asarray(given)[np.asarray(wrong)].flat[0]
         raise ValueError(f"{name} must be {wanted}; it is {value!s} in rows {listed(rows)}")
 

@@ -237,9 +237,11 @@ class Fit:
         direction = np.asarray(self.direction, float).reshape(self._classes(), -1)
         first = [] if self.intercept is None else ["intercept"]
         names = first + (names or [f"x{i + 1}" for i in range(direction.shape[1] - len(first))])
-        suffix = [""] if self._classes() == 1 else [f" (class {k + 1})" for k in range(self._classes())]
+        labels = getattr(self.response, "labels", lambda: [""])()
         found = [
-            (name + suffix[k], value) for k, row in enumerate(direction) for name, value in zip(names, row, strict=True)
+            (label + name, value)
+            for label, row in zip(labels, direction, strict=True)
+            for name, value in zip(names, row, strict=True)
         ]
         largest = np.abs(direction).max()
         return sorted((one for one in found if abs(one[1]) > 1e-6 * largest), key=lambda one: -abs(one[1]))[:8]

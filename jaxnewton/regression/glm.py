@@ -30,7 +30,7 @@ from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, drawn_mean, start_from_mean
 from jaxnewton.regression.links import Link
 from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import Array, Outcome, is_traced
+from jaxnewton.types import Array, Outcome, Solver, is_traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Predictor:
 
     family: Family
     link: Link
+    name: str = ""  # of the model, where it has one of its own
 
     @property
     def title(self) -> str:
-        return f"Generalised linear model: {self.family.name}, {self.link.name} link"
+        return self.name or f"Generalised linear model: {self.family.name}, {self.link.name} link"
 
     def __call__(self, X: Any, params: Array, intercept: Array | None, offset: Any) -> Array:
         eta = linear_predictor(X, params, offset)
@@ -119,7 +120,7 @@ def glm(
         refuse_values("y", data.y, *chosen.wrong(np.asarray(data.y)))
     columns, penalty, start = _prepare(problem, intercept, stack, data)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    found = solve(problem, start, args, stack, tol, max_steps)
+    found = fit_likelihood(problem, start, args, stack, tol, max_steps)
     fields = _infer(problem, intercept, stack, data, columns, penalty, found)
     return as_fit(stack, fields, found.nit, response, chosen.dispersed)
 
@@ -192,24 +193,28 @@ def arg_axes(stack: Stack) -> tuple[int | None, ...]:
     return X, y, weights, offset, 0 if 0 in (X, ridge) else None
 
 
-def solve(problem: Problem, start: Array, args: Any, stack: Stack, tol: Any, max_steps: Any) -> Outcome:
-    """The end of one fit, or of a stack."""
-    task = Task(lambda structure, given: (problem, given), lambda n: Newton(), hessians=True)
-    max_steps = MAX_STEPS if max_steps is None else max_steps
+def solve(
+    problem: Problem, solver: Solver, start: Array, args: Any, axes: Any, stack: Stack, *, tol: Any, max_steps: Any
+) -> Outcome:
+    """The end of one fit, or of a stack; start (..., d), ``axes``: of args."""
+    task = Task(lambda structure, given: (problem, given), lambda n: solver, hessians=True)
     if not stack.lead:
         return outcome_of_one(task, start, args, tol=tol, max_steps=max_steps)
-    return outcomes_of_many(task, start, args, args_axes=arg_axes(stack), tol=tol, max_steps=max_steps)
+    return outcomes_of_many(task, start, args, args_axes=axes, tol=tol, max_steps=max_steps)
+
+
+def fit_likelihood(problem: Problem, start: Array, args: Any, stack: Stack, tol: Any, max_steps: Any) -> Outcome:
+    """``solve`` as likelihoods are."""
+    max_steps = MAX_STEPS if max_steps is None else max_steps
+    return solve(problem, Newton(), start, args, arg_axes(stack), stack, tol=tol, max_steps=max_steps)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, Array]:
     columns, penalty = prepare(intercept, stack, data)
 
-    def first(Z: Array, y: Array, weights: Array, offset: Array, penalty: Array) -> Array:
-        return _start(problem, intercept, Z, y, weights, offset)
-
-    args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    return columns, penalty, over_stack(first, arg_axes(stack), *args)
+    first = functools.partial(_start, problem, intercept)
+    return columns, penalty, over_stack(first, arg_axes(stack)[:4], columns.Z, data.y, data.weights, data.offset)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -259,22 +264,10 @@ def _infer(
         if whole:
             mu = family.mean(problem.link, theta @ Z + offset)
             pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / family.variance(mu), 0.0)
-            df = (rows - rank).astype(theta.dtype)
-            dispersion = jnp.where(df > 0, jnp.sum(pearson) / jnp.where(df > 0, df, 1.0), jnp.nan)
+            dispersion = inference.over_freedom(jnp.sum(pearson), rows, rank)
         deviance = 2 * (loss - jnp.sum(weights * family.least(y)))
         loglik = family.loglik(y, mu, loss, weights, dispersion, rows.astype(theta.dtype))
         return loglik, jnp.maximum(deviance, 0.0), dispersion, rows
 
     loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, found.fun, *args)
-    return Fields(
-        params=end.theta[..., 1:] if intercept else end.theta,
-        intercept=end.theta[..., 0] if intercept else None,
-        joint_covariance=dispersion[..., None, None] * end.covariance,
-        loglik=loglik,
-        deviance=deviance,
-        dispersion=dispersion,
-        rows=rows,
-        rank=end.rank,
-        status=end.status,
-        direction=end.direction,
-    )
+    return inference.fields(end, intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows)

@@ -13,6 +13,7 @@ from jaxnewton import linalg
 from jaxnewton.loop import over_lanes
 from jaxnewton.problem import Problem
 from jaxnewton.regression.data import Columns, Stack, back, over_stack
+from jaxnewton.regression.fit import Fields
 from jaxnewton.solvers.common import resolution
 from jaxnewton.types import Array, Needs, Outcome, Status, succeeded
 
@@ -51,6 +52,11 @@ def invert(H: Array) -> Curvature:
 
     rank, null = lax.cond(jnp.all(definite), all_well, some_singular)
     return Curvature(jnp.where(definite[:, None, None], inverse, jnp.nan), rank, null)
+
+
+def invert_one(H: Array) -> Curvature:
+    """Of one information matrix (d, d)."""
+    return jax.tree.map(lambda leaf: leaf[0], invert(H[None]))
 
 
 def _inverse_unrolled(H: Array) -> tuple[Array, Array]:
@@ -101,8 +107,7 @@ def conclude(
     theta, status, g, H = found.x, found.status, found.grad, found.H
     if not stack.lead:  # a batch is not differentiable; one fit is, its uncertainty too
         H = model.evaluate(theta, args, Needs.HESSIAN).H
-    curvature = invert(H if stack.lead else H[None])
-    curvature = curvature if stack.lead else jax.tree.map(lambda leaf: leaf[0], curvature)
+    curvature = invert(H) if stack.lead else invert_one(H)
 
     def look(theta: Array, H: Array, g: Array, *args: Any) -> tuple[Array, Array]:
         found = ways(theta, H, g, args[-1])
@@ -127,11 +132,10 @@ def conclude(
 
 
 def verdict(
-    back: Callable[[Array], Array], found: Outcome, separated: Array, way: Array, curvature: Curvature | None = None
+    back: Callable[[Array], Array], found: Outcome, separated: Array, way: Array, curvature: Curvature
 ) -> Conclusion:
     """The conclusion of one fit or of a stack; ``back``: coefficients (..., q) to those of the columns of X."""
-    known: Any = jax.tree.map(lambda leaf: leaf[0], invert(found.H[None])) if curvature is None else curvature
-    inverse, rank, null = known
+    inverse, rank, null = curvature
     d = found.x.shape[-1]
     status = jnp.where((rank < d) & succeeded(found.status), jnp.int32(Status.SINGULAR), found.status)
     status = jnp.where(separated, jnp.int32(Status.SEPARATED), status)
@@ -140,6 +144,30 @@ def verdict(
     inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
     covariance = jax.vmap(back, -1, -1)(jax.vmap(back, -2, -2)(inverse))
     return Conclusion(back(found.x), covariance, rank, status, unit(back(direction)))
+
+
+def over_freedom(total: Array, rows: Array, rank: Array) -> Array:
+    """total / (rows - rank), the dispersion that a sum of squares shows; nan without freedom."""
+    df = (rows - rank).astype(total.dtype)
+    return jnp.where(df > 0, total / jnp.where(df > 0, df, 1.0), jnp.nan)
+
+
+def fields(
+    end: Conclusion, intercept: bool, *, loglik: Array, deviance: Array, dispersion: Array, rows: Array
+) -> Fields:
+    """Those of a Fit with one vector of coefficients."""
+    return Fields(
+        params=end.theta[..., 1:] if intercept else end.theta,
+        intercept=end.theta[..., 0] if intercept else None,
+        joint_covariance=dispersion[..., None, None] * end.covariance,
+        loglik=loglik,
+        deviance=deviance,
+        dispersion=dispersion,
+        rows=rows,
+        rank=end.rank,
+        status=end.status,
+        direction=end.direction,
+    )
 
 
 def unit(way: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -15,25 +14,15 @@ from jaxnewton.regression import blocks, precise
 from jaxnewton.regression.data import ONE, Columns, Data, Stack, back, gather, over_stack, penalties, standardise
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
-from jaxnewton.regression.glm import linear_predictor
-from jaxnewton.regression.inference import unit
+from jaxnewton.regression.glm import Predictor
+from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.regression.links import LINKS
 from jaxnewton.types import Array, Status
 
 METHODS = ("qr", "svd")
 REFINEMENTS = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """X params + intercept + offset."""
-
-    title = "Linear regression"
-
-    def __call__(self, X: Any, params: Array, intercept: Array | None, offset: Any) -> Array:
-        mean = linear_predictor(X, params, offset)
-        return mean if intercept is None else mean + intercept[..., None]
+LINE = Predictor(Gaussian(), LINKS["identity"], "Linear regression")
 
 
 def linear(
@@ -74,16 +63,16 @@ def linear(
         raise ValueError(f'method must be "qr" or "svd"; it is {method!r}')
     intercept = checks.flag("intercept", intercept)
     if blocks.is_large(X):
-        squares = Likelihood(Gaussian(), LINKS["identity"])
+        squares = Likelihood(LINE.family, LINE.link)
         fields, nit = blocks.fit(
             squares, X, y, weights, offset, ridge=ridge, intercept=intercept, tol=None, max_steps=None
         )
-        return as_fit(ONE, fields, nit, Line(), True)
+        return as_fit(ONE, fields, nit, LINE, True)
     data, stack = gather(X, y, weights, offset, ridge)
     penalised = not (isinstance(ridge, (int, float)) and ridge == 0)
     fields = _fit(intercept, penalised, method == "svd", stack, data)
     nit = jnp.ones_like(fields.status)
-    return as_fit(stack, fields, nit, Line(), True)
+    return as_fit(stack, fields, nit, LINE, True)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -115,13 +104,11 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
     theta, inverse, singular = over_stack(quick, (each, axes), columns, data)
     q = theta.shape[-1]
 
-    def least_norm(columns: Columns, data: Data) -> tuple[Array, Array, Array, Array]:
-        return _by_singular_values(intercept, columns, data)
-
     def as_it_is() -> tuple[Array, ...]:
         return theta, jnp.full(singular.shape, q, jnp.int32), jnp.zeros_like(theta), inverse
 
     def deficient() -> tuple[Array, ...]:
+        least_norm = functools.partial(_by_singular_values, intercept)
         other, rank, null, whole = over_stack(least_norm, (each, axes), columns, data)
         use = (singular | by_svd)[..., None]
         inner = jnp.where(use[..., None], whole, inverse)
@@ -139,10 +126,9 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
         left = precise.residual(columns.Z.T, theta, data.y, jnp.broadcast_to(data.offset, data.y.shape))
         squares = jnp.sum(weights * left * left)
-        df = (rows - rank).astype(theta.dtype)
-        dispersion = jnp.where(df > 0, squares / jnp.where(df > 0, df, 1.0), jnp.nan)
+        dispersion = over_freedom(squares, rows, rank)
         inverse = jnp.where(rank < q, jnp.nan, inverse)
-        loglik = Gaussian().loglik(data.y, data.y, 0.5 * squares, weights, dispersion, rows.astype(theta.dtype))
+        loglik = LINE.family.loglik(data.y, data.y, 0.5 * squares, weights, dispersion, rows.astype(theta.dtype))
         coefficients = there(theta)
         return Fields(
             params=coefficients[1:] if intercept else coefficients,

@@ -13,12 +13,13 @@ import numpy as np
 from jax import lax
 
 from jaxnewton import checks, linalg
-from jaxnewton.door import Task, solve_many, solve_one
 from jaxnewton.flat import flatten
 from jaxnewton.problem import SumOfSquares
 from jaxnewton.regression.data import Stack, gather, widest
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
+from jaxnewton.regression.glm import solve
+from jaxnewton.regression.inference import over_freedom
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
 from jaxnewton.types import Array, Status, succeeded
@@ -117,14 +118,17 @@ def nonlinear(
         raise ValueError(f"x_stacked needs one leading axis of fits; y and p0 make {len(stack.lead)}")
 
     problem = SumOfSquares(Misfit(model))
-    task = Task(lambda structure, given: (problem, given), lambda n: solver or LevenbergMarquardt(), hessians=False)
     args, axes = (x, data.y, data.weights), (0 if x_stacked else None, stack.axes.y, stack.axes.weights)
-    tol = float(jnp.finfo(dtype).eps) ** 2 if tol is None else tol
-    max_steps = MAX_STEPS if max_steps is None else max_steps
-    if stack.lead:
-        found = solve_many(task, p0.reshape(-1, p0.shape[-1]), args, args_axes=axes, tol=tol, max_steps=max_steps)
-    else:
-        found = solve_one(task, p0, args, tol=tol, max_steps=max_steps)
+    found = solve(
+        problem,
+        solver or LevenbergMarquardt(),
+        p0.reshape(-1, p0.shape[-1]) if stack.lead else p0,
+        args,
+        axes,
+        stack,
+        tol=float(jnp.finfo(dtype).eps) ** 2 if tol is None else tol,
+        max_steps=MAX_STEPS if max_steps is None else max_steps,
+    )
     fields = _infer(problem, stack, axes, found.x, found.status, args)
     return as_fit(stack, fields, found.nit, Curve(model), True)
 
@@ -152,8 +156,7 @@ def _infer(problem: SumOfSquares, stack: Stack, axes: Any, p: Array, status: Arr
         rank = jnp.sum(diagonal > zero, dtype=jnp.int32)
         inverse = jax.vmap(lambda e: linalg.back_substitute(R, e), out_axes=1)(jnp.eye(n, dtype=p.dtype))
         inverse = inverse / norms[:, None]
-        df = (rows - rank).astype(p.dtype)
-        dispersion = jnp.where(df > 0, squares / jnp.where(df > 0, df, 1.0), jnp.nan)
+        dispersion = over_freedom(squares, rows, rank)
         spread = jnp.where(rank < n, jnp.nan, inverse @ inverse.T)
         loglik = Gaussian().loglik(y, y, 0.5 * squares, weights, dispersion, rows.astype(p.dtype))
         # residuals are differences of numbers of y's size: a gradient within their rounding says no more

@@ -15,7 +15,7 @@ from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
 from jaxnewton.regression.data import Columns, Data, Stack, gather, over_stack, refuse_values
 from jaxnewton.regression.fit import Fields, Fit, as_fit
-from jaxnewton.regression.glm import arg_axes, linear_predictor, prepare, solve
+from jaxnewton.regression.glm import arg_axes, fit_likelihood, linear_predictor, prepare
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
@@ -147,7 +147,7 @@ def softmax(
     lead = (stack.fits,) if stack.lead else ()
     start = jnp.zeros((*lead, (classes - 1) * q), columns.Z.dtype)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    found = solve(problem, start, args, stack, tol, max_steps)
+    found = fit_likelihood(problem, start, args, stack, tol, max_steps)
     fields = _infer(problem, intercept, stack, data, columns, penalty, found)
     return as_fit(stack, fields, found.nit, Classes(problem.classes, problem.reference), False)
 
@@ -164,7 +164,6 @@ def _infer(
 ) -> Fields:
     of, each, others = stack.axis, arg_axes(stack), problem.classes - 1
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-
     end = inference.conclude(problem, stack, intercept, columns, each, args, found)
 
     def rest(theta: Array, *args: Array) -> tuple[Array, Array]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from jaxnewton.types import Status
@@ -45,17 +47,26 @@ def _rows(fit: Fit, names: list[str] | None, level: float) -> list[tuple[str, li
     names = [f"{letter}{i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
     if len(names) != count:
         raise ValueError(f"names must have one name for each of the {count} columns of X; it has {len(names)}")
-    classes = fit.params.shape[1] if fit.params.ndim == 2 else 1
-    parts = [fit.params, fit.stderr, fit.zvalues, fit.pvalues, *fit.conf_int(level)]
-    columns = np.stack([np.asarray(part, float).reshape(count, classes) for part in parts], axis=-1)  # (p, classes, 6)
-    if fit.intercept is not None:
-        interval = fit.intercept_conf_int(level)
-        assert interval is not None
-        first = [fit.intercept, fit.intercept_stderr, fit.intercept_zvalue, fit.intercept_pvalue, *interval]
-        one = np.stack([np.asarray(part, float).reshape(-1) for part in first], axis=-1)[None]
-        columns, names = np.concatenate([one, columns]), ["intercept", *names]
+    names = names if fit.intercept is None else ["intercept", *names]
+    values = columns(fit, level)
     labels = getattr(fit.response, "labels", lambda: [""])()
-    return [(f"{labels[k]}{name}", list(columns[j, k])) for k in range(classes) for j, name in enumerate(names)]
+    return [(label + name, list(values[j, k])) for k, label in enumerate(labels) for j, name in enumerate(names)]
+
+
+def columns(fit: Fit, level: float) -> np.ndarray:
+    """(q, classes, 6) estimate, standard error, statistic, p-value and interval of one fit, the intercept first."""
+    first, others = jax.tree.map(np.asarray, _inference(fit, level))
+    classes = fit.params.shape[1] if fit.params.ndim == 2 else 1
+    values = np.stack(others, axis=-1).reshape(-1, classes, 6)
+    return values if first is None else np.concatenate([np.stack(first, axis=-1).reshape(1, classes, 6), values])
+
+
+@functools.partial(jax.jit, static_argnums=1)  # far sooner done than each of its operations
+def _inference(fit: Fit, level: float) -> tuple[Any, Any]:
+    interval = fit.intercept_conf_int(level)
+    first = (fit.intercept, fit.intercept_stderr, fit.intercept_zvalue, fit.intercept_pvalue)
+    others = (fit.params, fit.stderr, fit.zvalues, fit.pvalues, *fit.conf_int(level))
+    return None if interval is None else (*first, *interval), others
 
 
 def _head(fit: Fit, width: int) -> list[str]:

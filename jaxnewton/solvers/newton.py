@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import finite, judge, resolution, verdict
-from jaxnewton.solvers.second_order import SecondOrder, State, modified_solve, receive, redamped
+from jaxnewton.solvers.common import Verdict, finite, judge, resolution, verdict
+from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
+
+RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-14  # of the damping, which is relative to the norm of H
+FIRST = 1e-3  # most that damping begins with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +42,11 @@ class Newton(SecondOrder):
         x, f, g, H, norm = receive(found.accept, state, x, evaluation, trial_norm)
         steepest, longest = jnp.max(jnp.abs(state.g)), jnp.max(jnp.abs(state.step))
         pull = steepest / (jnp.where(longest > 0, longest, 1.0) * (state.norm + steepest))
-        damping = redamped(state, found, evaluation, pull)
+        damping = _redamped(state, found, evaluation, pull)
 
         zero = resolution(norm, g.shape[0])
         scale = norm + jnp.max(jnp.abs(g))  # not 0 where H is
-        step, smallest, added = modified_solve(H, damping * scale, -g, zero)
+        step, smallest, added = _modified_solve(H, damping * scale, -g, zero)
         predicted = 0.5 * (added - jnp.sum(g * step))  # -(g's + s'Hs/2), since (H + E) s = -g
         met = verdict(smallest, zero)
         return State(
@@ -77,3 +81,39 @@ class Newton(SecondOrder):
             if_stationary=met.astype(jnp.int32),
             status=lost.astype(jnp.int32),
         )  # fmt: skip
+
+
+def _redamped(state: State, found: Verdict, trial: Evaluation, pull: Array) -> Array:
+    """The damping after a trial; ``pull``: the damping that shortens the last step by a factor."""
+    accept, rho, kept = found
+    damping = jnp.where(accept & (rho > 0.75), RELAX * state.control, state.control)
+    damping = jnp.where(damping < SMALLEST, 0.0, damping)
+    raised = jnp.maximum(TIGHTEN * state.control, jnp.clip(pull, SMALLEST, FIRST))
+    damping = jnp.where(kept & (~accept | (rho >= 0.25)), damping, raised)
+    # Near a minimum nothing is left to guard; and only undamped, H tells what x is.
+    arriving = jnp.max(jnp.abs(trial.g)) <= 0.1 * jnp.max(jnp.abs(state.g))
+    return jnp.where(jnp.isinf(state.f) | (accept & arriving), 0.0, damping)
+
+
+def _modified_solve(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
+    """x = (H + E)^-1 b, the smallest pivot of H + shift I, and x'Ex; E = shift I where that is positive definite."""
+    n = b.shape[0]
+    if linalg.unrolls(linalg.UNROLL_LDL, n):
+        x, smallest, added = linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero)
+        return x, smallest, added + shift * jnp.sum(x * x)
+    return _solve_with_first_definite(H, shift, b, zero)
+
+
+def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
+    """Cholesky at four shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
+    n = b.shape[0]
+    off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
+    safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + 2 * zero  # Gershgorin
+    shifts = jnp.stack([shift, shift + 2 * zero, shift + 0.1 * safe, shift + safe])
+    L = jax.vmap(linalg.cholesky)(H[None] + shifts[:, None, None] * jnp.eye(n, dtype=H.dtype)[None])
+    definite = jnp.all(jnp.isfinite(L), axis=(1, 2))
+    chosen = jnp.argmax(definite)
+    step = linalg.cholesky_solve(L[chosen], b)
+    negative = jnp.where(definite[1], 0.0, -linalg.max_norm(H))  # a shift of rounding's size tells singular from both
+    smallest = jnp.where(definite[0], jnp.min(jnp.diagonal(L[0])) ** 2, negative)
+    return step, smallest, shifts[chosen] * jnp.sum(step * step)
