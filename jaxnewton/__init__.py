@@ -1,6 +1,6 @@
 """Second-order methods for one starting point or a million, in JAX."""
 
-from jaxnewton import linesearch, plotting, regression, starts, thomson
+from jaxnewton import linesearch, plotting, regression, sphere, starts, thomson
 from jaxnewton.api import least_squares, least_squares_batch, minimize, minimize_batch, root, root_batch
 from jaxnewton.derivatives import check_derivatives
 from jaxnewton.solution import Solution, Solutions
@@ -44,6 +44,7 @@ __all__ = [
     "regression",
     "root",
     "root_batch",
+    "sphere",
     "starts",
     "thomson",
 ]

@@ -15,6 +15,7 @@ from jaxnewton.types import Array
 
 Vector = list[Array]
 LAGUERRE_STEPS = 8  # enough for the last digit, but for clusters of negative eigenvalues (1e-4 of the norm)
+MOST_STEPS = 60  # where they are taken to the last digit
 
 
 class Tridiagonal(NamedTuple):
@@ -148,8 +149,10 @@ def bounds(t: Tridiagonal) -> tuple[Array, Array]:
     return low, fold(jnp.maximum, [d + disc for d, disc in zip(t.d, discs, strict=True)])
 
 
-def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
+def lowest_eigenvalue(t: Tridiagonal, resolution: Array, to_the_end: bool = False) -> tuple[Array, Array]:
     """The smallest eigenvalue, and a point about ``resolution`` left of it where T - point I is positive definite.
+
+    ``to_the_end``: not after ``LAGUERRE_STEPS`` steps, but when the point does not move.
 
     Laguerre's iteration on det(T - x I) from the left of all roots, where it is monotone (Wilkinson 1965, chapter 7).
     It starts at the best of a few probes towards zero, since the spectra met near a solution are graded, and takes the
@@ -170,7 +173,9 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
     def probe(k: Array, good: Array) -> Array:
         return jnp.where(is_definite(factor(t, -probes[k]).r), jnp.maximum(good, probes[k]), good)
 
-    start = lax.fori_loop(0, probes.shape[0], probe, left - 0.01 * (right - left) - resolution)
+    start = left - 0.01 * (right - left) - resolution
+    if not to_the_end:
+        start = lax.fori_loop(0, probes.shape[0], probe, start)
 
     def step(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, good, plain, failed = carry
@@ -185,7 +190,21 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array) -> tuple[Array, Array]:
         further = jnp.where(definite, x + n / (trace1 + jnp.sqrt((n - m) / m * spread)), plain)
         return jnp.maximum(further - resolution, good), good, plain, ~definite
 
-    _, good, estimate, _ = lax.fori_loop(0, LAGUERRE_STEPS, step, (start, start, start, jnp.zeros_like(start, bool)))
+    carry = (start, start, start, jnp.zeros_like(start, bool))
+    if not to_the_end:
+        _, good, estimate, _ = lax.fori_loop(0, LAGUERRE_STEPS, step, carry)
+        return estimate * norm, good * norm
+
+    def moving(carry: tuple[Array, Array, tuple[Array, ...]]) -> Array:
+        return carry[1] & (carry[0] < MOST_STEPS)
+
+    def one(carry: tuple[Array, Array, tuple[Array, ...]]) -> tuple[Array, Array, tuple[Array, ...]]:
+        k, _, at = carry
+        new = step(k, at)
+        return k + 1, new[3] | (new[0] > at[0] + 0.1 * resolution), new
+
+    first = (jnp.zeros((), jnp.int32), jnp.isfinite(norm), carry)
+    _, good, estimate, _ = lax.while_loop(moving, one, first)[2]
     return estimate * norm, good * norm
 
 

@@ -1,0 +1,178 @@
+"""A quadratic over a ball or a sphere: min g's + s'Hs/2 on ||s|| <= radius or = radius, exactly, hard case included.
+
+Two reductions of H, one method. Small n: H = Q T Q' by unrolled Householder reflections, after which every solve with
+T + mu I is a recurrence over n scalars. Larger n: H = V diag(lam) V' from LAPACK. In both, the multiplier is found by
+Newton's method on 1/||s(mu)|| - 1/radius from the left of its root, where it is monotone (More & Sorensen 1983; Conn,
+Gould & Toint 2000, section 7.3), and the hard case is completed with an eigenvector of the lowest eigenvalue. On the
+sphere mu may be negative, as far as H + mu I stays positive semidefinite (Hager 2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnewton import linalg, tridiagonal
+from jaxnewton.types import Array
+
+SECULAR_STEPS = 6  # 99 of 100 need no more for 1e-10; a step left too long is cut back to the ball
+USUAL_STEPS = 6  # before it is asked whether more are needed
+MOST_STEPS = 50  # where they are taken to the last digit, which takes fewer than 12
+
+
+class Minimiser(NamedTuple):
+    """The minimiser over the ball or the sphere, and what was learnt on the way."""
+
+    step: Array  # (n,) the minimiser
+    multiplier: Array  # () mu with (H + mu I) step = -g; mu >= 0 in the ball
+    predicted: Array  # () -(g's + s'Hs/2), >= 0 in the ball
+    lowest: Array  # () smallest eigenvalue of H
+    interior: Array  # () bool: the ball does not cut the step short; never on the sphere
+    hard: Array  # () bool: g has no part along the lowest eigenvector that could reach the boundary; the step got one
+
+
+def minimise_over_ball(H: Array, g: Array, radius: Array, resolution: Array, steps: int = SECULAR_STEPS) -> Minimiser:
+    """The global minimiser over the ball, to what so many secular steps give.
+
+    ``resolution``: how near to zero an eigenvalue counts as zero.
+    """
+    if linalg.unrolls(linalg.UNROLL_TRIDIAGONAL, g.shape[0]):
+        return by_tridiagonal(H, g, radius, resolution, steps)
+    return by_eigenvectors(H, g, radius, resolution, steps)
+
+
+def by_eigenvectors(
+    H: Array, g: Array, radius: Array, resolution: Array, steps: int | None = SECULAR_STEPS, sphere: bool = False
+) -> Minimiser:
+    """By H = V diag(lam) V'; ``steps`` None: to the last digit; ``sphere``: on its surface."""
+    lam, V = linalg.eigh(H)
+    b = jnp.sum(V * g[:, None], axis=0)
+    lowest = lam[0]
+    # gaps + t are the eigenvalues of H + mu I, without the cancellation in lam + mu.
+    gaps = lam - lowest
+    least = resolution if sphere else jnp.maximum(lowest, resolution)
+
+    def secular(t: Array) -> Array:
+        s = b / (gaps + t)
+        return jnp.maximum(_newton(t, jnp.sum(s * s), jnp.sum(s * s / (gaps + t)), radius), t)
+
+    t = _iterate(secular, jnp.maximum(least, jnp.max(jnp.abs(b) / radius - gaps)), 0.0, steps)
+    inside = t <= least  # s(least) does not reach the boundary
+    hard = inside if sphere else inside & (lowest < -resolution)
+    boundary = ~inside | hard
+    s, u = -b / (gaps + t), jnp.zeros_like(b).at[0].set(1.0)
+    s = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, t, b, radius, boundary)
+    predicted = -jnp.sum(b * s) - 0.5 * jnp.sum(lam * s * s)
+    step = jnp.sum(V * s[None, :], axis=1)
+    return Minimiser(step, t - lowest, predicted, lowest, ~boundary, hard)
+
+
+def by_tridiagonal(
+    H: Array, g: Array, radius: Array, resolution: Array, steps: int | None = SECULAR_STEPS, sphere: bool = False
+) -> Minimiser:
+    """By H = Q T Q', unrolled over lanes; ``steps`` None: to the last digit; ``sphere``: on its surface."""
+    n = g.shape[0]
+    T = tridiagonal.reduce(H)
+    b = tridiagonal.to_tridiagonal(T, [g[i] for i in range(n)])
+    lowest, left = tridiagonal.lowest_eigenvalue(T, 0.25 * resolution, to_the_end=steps is None)
+    least = resolution - left  # smallest mu with H + mu I safely definite
+    if not sphere:
+        least = jnp.where(left > resolution, 0.0, least)
+
+    def newton(mu: Array) -> Array:
+        factors = tridiagonal.factor(T, mu)
+        s = tridiagonal.solve(factors, b)
+        z = tridiagonal.forward(factors, s)
+        slope = linalg.dot(z, [t * r for t, r in zip(z, factors.r, strict=True)])
+        return _newton(mu, linalg.dot(s, s), slope, radius)
+
+    def secular(mu: Array) -> Array:
+        return jnp.maximum(newton(mu), mu)
+
+    reach = jnp.sqrt(linalg.dot(b, b)) / radius
+    start = jnp.maximum(least, reach - tridiagonal.bounds(T)[1])
+    if steps is None:  # from the right of the root, Newton's method leads to its left
+        start = jnp.maximum(start, jnp.where(reach > 0, newton(reach + least), start))
+    mu = _iterate(secular, start, lowest, steps)
+    inside = mu <= least  # s(least) does not reach the boundary
+    hard = inside if sphere else inside & (lowest < -resolution)
+    boundary = ~inside | hard
+    factors = tridiagonal.factor(T, mu)
+    s = -jnp.stack(tridiagonal.solve(factors, b))
+
+    u = [jnp.full_like(mu, 1.0 / (1.0 + 0.618 * i)) for i in range(n)]  # no symmetry of T makes it orthogonal to u
+    for _ in range(2):  # inverse iteration
+        u = tridiagonal.solve(factors, u)
+        shifted = 1.0 / jnp.sqrt(linalg.dot(u, u))  # in the second, ||(T + mu I) u||
+        u = [t * shifted for t in u]
+    s = (
+        _onto_ball(s, jnp.stack(u), radius, boundary)
+        if steps
+        else _onto_sphere(s, jnp.stack(u), shifted, g, radius, boundary)
+    )
+    parts = [s[i] for i in range(n)]
+    predicted = -linalg.dot(b, parts) - 0.5 * linalg.dot(parts, tridiagonal.multiply(T, parts))
+    step = jnp.stack(tridiagonal.from_tridiagonal(T, parts))
+    return Minimiser(step, mu, predicted, lowest, ~boundary, hard)
+
+
+def _iterate(step: Callable[[Array], Array], start: Array, pole: Any, steps: int | None) -> Array:
+    """``steps`` steps of an iteration that does not decrease; None: to the last digit of t + ``pole``.
+
+    It converges quadratically: after a step of half the digits, all are right.
+    """
+    if steps is not None:
+        return lax.fori_loop(0, steps, lambda _, t: step(t), start)
+    half = float(jnp.finfo(start.dtype).eps) ** 0.5
+    t = lax.fori_loop(0, USUAL_STEPS, lambda _, t: step(t), start)
+
+    def growing(carry: tuple[Array, Array, Array]) -> Array:
+        return carry[1] & (carry[2] < MOST_STEPS)
+
+    def one(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        t, _, k = carry
+        new = step(t)
+        return new, new - t > half * (new + pole), k + 1
+
+    return lax.while_loop(growing, one, (t, jnp.isfinite(t), jnp.zeros((), jnp.int32)))[0]
+
+
+def _newton(mu: Array, norm2: Array, slope: Array, radius: Array) -> Array:
+    """One Newton step for 1/||s(mu)|| = 1/radius, from norm2 = s's and slope = s'(H + mu I)^-1 s."""
+    norm = jnp.sqrt(norm2)
+    return jnp.where(norm2 > 0, mu + norm2 / slope * (norm - radius) / radius, mu)
+
+
+def _onto_ball(s: Array, u: Array, radius: Array, boundary: Array) -> Array:
+    """s cut back to the ball; on ``boundary``, where it falls short, s + tau u there, tau the root nearer to zero."""
+    norm = jnp.sqrt(jnp.sum(s * s))
+    s = s * jnp.where(norm > radius, radius / norm, 1.0)
+    missing = jnp.maximum(radius**2 - norm**2, 0.0)
+    return jnp.where(boundary & (missing > 0), s + _along(s, u, missing) * u, s)
+
+
+def _onto_sphere(s: Array, u: Array, shifted: Array, b: Array, radius: Array, boundary: Array) -> Array:
+    """s on ``boundary`` brought to it by what disturbs (H + mu I) s = b less: a factor, or a part along u.
+
+    ``shifted``: ||(H + mu I) u||. The last digits of mu move s along u only, and by much where H + mu I is nearly
+    singular; a factor would spoil the rest of s there.
+    """
+    norm = jnp.sqrt(jnp.sum(s * s))
+    missing = (radius - norm) * (radius + norm)
+    tau = _along(s, u, missing)
+    factor = radius / jnp.where(norm > 0, norm, 1.0)
+    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(jnp.sum(b * b))
+    moved = jnp.where(better | (norm == 0), s + tau * u, s * factor)
+    return jnp.where(boundary, moved * (radius / jnp.sqrt(jnp.sum(moved * moved))), s)
+
+
+def _along(s: Array, u: Array, missing: Array) -> Array:
+    """The tau nearer to zero with ||s + tau u||^2 = ||s||^2 + missing; the nearest there is if there is none."""
+    along = jnp.sum(s * u)
+    root = jnp.sqrt(jnp.maximum(along * along + missing, 0.0))
+    reach = jnp.abs(along) + root
+    tau = missing / jnp.where(reach > 0, reach, 1.0)
+    return jnp.where(along >= 0, tau, -tau)

@@ -1,0 +1,142 @@
+"""A dense quadratic over a sphere, or over a ball, global (Hager 2001)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnewton import linalg, secular
+from jaxnewton.loop import over_lanes
+from jaxnewton.types import Array, is_traced
+
+UNROLL = {"cpu": 8}  # largest n reduced by unrolled code; see linalg.py for what it costs to compile
+
+
+class SphereSolution(NamedTuple):
+    """The global minimiser of x'Ax - 2b'x on ||x|| = radius (or in the ball), and what proves it.
+
+    It is one if and only if (A + multiplier I) x = b and A + multiplier I is positive semidefinite (and, in the ball,
+    multiplier >= 0, and = 0 inside).
+    """
+
+    x: Array  # (..., n)
+    fun: Array  # (...) x'Ax - 2b'x
+    multiplier: Array  # (...)
+    residual: Array  # (...) ||(A + multiplier I) x - b||, Euclidean
+    hard_case: Array  # (...) bool: b has no part along A's lowest eigenvectors, to rounding, that could reach the
+    #                   sphere; x got one, and is not the only minimiser
+
+
+def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = False) -> SphereSolution:
+    """The global minimum of x'Ax - 2b'x on the sphere ||x|| = radius. Works under ``jit`` and ``vmap``; differentiable.
+
+    From one reduction of A: to tridiagonal form, unrolled over the stack, for n <= 8 (on CPU), by eigenvectors above;
+    then Newton's method for the multiplier in the secular equation (More & Sorensen 1983). The hard case (called
+    degenerate by Hager 2001) is part of the method.
+
+    Args:
+        A: (..., n, n), floating; symmetric, or else (A + A')/2 is meant, which has the same x'Ax.
+        b: (..., n), floating. Leading axes broadcast with A's and radius's, as in ``numpy.linalg``.
+        radius: (...), positive.
+        inside: minimise over the ball ||x|| <= radius: the trust-region subproblem, where H = 2A and g = -2b.
+
+    Returns:
+        A SphereSolution in the common dtype. Where A, b or radius is not finite, that problem's x is nan. Derivatives
+        of x, fun and multiplier are those of the implicit function theorem; nan in the hard case, where x is not unique.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the form above; the message names it.
+    """
+    A, b, radius = _checked(A, b, radius)
+    n = b.shape[-1]
+    stack = jnp.broadcast_shapes(A.shape[:-2], b.shape[:-1], radius.shape)
+    if not isinstance(inside, bool):
+        raise TypeError(f"inside must be True or False; it is {inside!r}")
+    flat = (
+        jnp.broadcast_to(A, (*stack, n, n)).reshape(-1, n, n),
+        jnp.broadcast_to(b, (*stack, n)).reshape(-1, n),
+        jnp.broadcast_to(radius, stack).reshape(-1),
+    )
+    found = _stack(inside, *flat)
+    return SphereSolution(*(leaf.reshape(*stack, *leaf.shape[1:]) for leaf in found))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _stack(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
+    one = functools.partial(_one, inside)
+    if not linalg.unrolls(UNROLL, b.shape[-1]):  # LAPACK wants its matrices whole
+        return jax.vmap(one)(A, b, radius)
+    lanes = over_lanes(one)(*(jnp.moveaxis(leaf, 0, -1) for leaf in (A, b, radius)))
+    return SphereSolution(*(jnp.moveaxis(leaf, -1, 0) for leaf in lanes))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _one(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
+    n = b.shape[0]
+    info = jnp.finfo(b.dtype)
+    A = 0.5 * (A + A.T)
+    unrolled = linalg.unrolls(UNROLL, n)
+    solve = secular.by_tridiagonal if unrolled else secular.by_eigenvectors
+    zero = (8 if unrolled else 2) * info.eps * linalg.max_norm(A) + info.tiny
+    found = solve(A, -b, radius, zero, steps=None, sphere=not inside)
+    x = found.step
+    onto = radius / jnp.sqrt(jnp.sum(x * x))  # V and Q are orthogonal to rounding only
+    x = x * jnp.where(found.interior, jnp.minimum(onto, 1.0), onto)
+    Ax = jnp.sum(A * x[None], axis=1)
+    estimate = jnp.sum(x * (b - Ax)) / radius**2  # of least residual
+    multiplier = estimate if not inside else jnp.where(found.interior, 0.0, jnp.maximum(estimate, 0.0))
+    off = Ax + multiplier * x - b
+    return SphereSolution(x, jnp.sum(x * (Ax - 2 * b)), multiplier, jnp.sqrt(jnp.sum(off * off)), found.hard)
+
+
+@_one.defjvp
+def _(inside: bool, primals: Any, tangents: Any) -> tuple[SphereSolution, SphereSolution]:
+    """From (A + mu I) x = b and x'x = radius^2, or mu = 0 inside the ball."""
+    A, b, radius = primals
+    dA, db, dradius = tangents
+    found = _one(inside, A, b, radius)
+    A, dA = 0.5 * (A + A.T), 0.5 * (dA + dA.T)
+    x, mu = found.x, found.multiplier
+    n = b.shape[0]
+    free = jnp.sqrt(jnp.sum(x * x)) < radius * (1 - 8 * n * jnp.finfo(b.dtype).eps) if inside else jnp.zeros((), bool)
+    border = jnp.where(free, 0.0, x)
+    corner = jnp.where(free, 1.0, 0.0)
+    top = jnp.concatenate([A + mu * jnp.eye(n, dtype=b.dtype), border[:, None]], axis=1)
+    bottom = jnp.concatenate([border, corner[None]])
+    dAx = jnp.sum(dA * x[None], axis=1)
+    right = jnp.concatenate([db - dAx, jnp.where(free, 0.0, radius * dradius)[None]])
+    moved = jnp.linalg.solve(jnp.concatenate([top, bottom[None]]), right)
+    moved = moved * jnp.where(found.hard_case, jnp.nan, 1.0).astype(b.dtype)  # a factor, so that transposes have it too
+    dx, dmu = moved[:n], moved[n]
+    dfun = jnp.sum(x * dAx) - 2 * jnp.sum(x * db) + 2 * jnp.sum(dx * (jnp.sum(A * x[None], axis=1) - b))
+    still = np.zeros(found.hard_case.shape, jax.dtypes.float0)
+    return found, SphereSolution(dx, dfun, dmu, jnp.zeros_like(found.residual), still)
+
+
+def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array]:
+    A, b = _floating("A", A), _floating("b", b)
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
+        raise ValueError(f"A must have shape (..., n, n) with n at least 1; it has shape {A.shape}")
+    if b.ndim < 1 or b.shape[-1] != A.shape[-1]:
+        raise ValueError(f"b must have shape (..., {A.shape[-1]}) to go with A of shape {A.shape}; it has {b.shape}")
+    radius = jnp.asarray(radius)
+    if not is_traced(radius) and not np.all((np.asarray(radius) > 0) & np.isfinite(radius)):
+        raise ValueError(f"radius must be positive and finite; it is {radius}")
+    try:
+        jnp.broadcast_shapes(A.shape[:-2], b.shape[:-1], radius.shape)
+    except ValueError:
+        shapes = f"{A.shape[:-2]} of A, {b.shape[:-1]} of b and {radius.shape} of radius"
+        raise ValueError(f"the leading axes {shapes} do not broadcast") from None
+    dtype = jnp.promote_types(A.dtype, b.dtype)
+    return A.astype(dtype), b.astype(dtype), radius.astype(dtype)
+
+
+def _floating(name: str, given: Any) -> Array:
+    array = jnp.asarray(given)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must hold real floating numbers; it has dtype {array.dtype}")
+    return array
