@@ -103,16 +103,14 @@ def by_tridiagonal(
     factors = tridiagonal.factor(T, mu)
     s = -jnp.stack(tridiagonal.solve(factors, b))
 
-    u = [jnp.full_like(mu, 1.0 / (1.0 + 0.618 * i)) for i in range(n)]  # no symmetry of T makes it orthogonal to u
-    for _ in range(2):  # inverse iteration
-        u = tridiagonal.solve(factors, u)
-        shifted = 1.0 / jnp.sqrt(linalg.dot(u, u))  # in the second, ||(T + mu I) u||
-        u = [t * shifted for t in u]
-    s = (
-        _onto_ball(s, jnp.stack(u), radius, boundary)
-        if steps
-        else _onto_sphere(s, jnp.stack(u), shifted, g, radius, boundary)
-    )
+    # Inverse iteration, from numbers that no symmetry of T makes orthogonal to u.
+    start = [jnp.full_like(mu, 1.0 / (1.0 + 0.618 * i)) for i in range(n)]
+    u = jnp.stack(tridiagonal.solve(factors, start))
+    u = u / jnp.sqrt(jnp.sum(u * u))
+    u = jnp.stack(tridiagonal.solve(factors, [u[i] for i in range(n)]))
+    shifted = 1.0 / jnp.sqrt(jnp.sum(u * u))  # ||(T + mu I) u|| of the u of norm 1
+    u = shifted * u
+    s = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, shifted, g, radius, boundary)
     parts = [s[i] for i in range(n)]
     predicted = -linalg.dot(b, parts) - 0.5 * linalg.dot(parts, tridiagonal.multiply(T, parts))
     step = jnp.stack(tridiagonal.from_tridiagonal(T, parts))

@@ -5,7 +5,7 @@ Vectors are lists of n scalars here (see linalg.py for why).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -177,7 +177,7 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array, to_the_end: bool = Fals
     if not to_the_end:
         start = lax.fori_loop(0, probes.shape[0], probe, start)
 
-    def step(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(_: Any, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, good, plain, failed = carry
         r, trace1, trace2 = _inverse_traces(t, x)
         definite = is_definite(r)

@@ -46,7 +46,7 @@ def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = Fals
 
     Returns:
         A SphereSolution in the common dtype. Where A, b or radius is not finite, that problem's x is nan. Derivatives
-        of x, fun and multiplier are those of the implicit function theorem; nan in the hard case, where x is not unique.
+        of x, fun and multiplier are the implicit function theorem's; nan in the hard case, where x is not unique.
 
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
@@ -113,7 +113,7 @@ def _(inside: bool, primals: Any, tangents: Any) -> tuple[SphereSolution, Sphere
     moved = moved * jnp.where(found.hard_case, jnp.nan, 1.0).astype(b.dtype)  # a factor, so that transposes have it too
     dx, dmu = moved[:n], moved[n]
     dfun = jnp.sum(x * dAx) - 2 * jnp.sum(x * db) + 2 * jnp.sum(dx * (jnp.sum(A * x[None], axis=1) - b))
-    still = np.zeros(found.hard_case.shape, jax.dtypes.float0)
+    still: Any = np.zeros(found.hard_case.shape, jax.dtypes.float0)
     return found, SphereSolution(dx, dfun, dmu, jnp.zeros_like(found.residual), still)
 
 
