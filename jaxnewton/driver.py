@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnewton.pool import DATA_SPECS, SPLIT, Data, Kept, Plan, Pool, best_first, empty_pool, run_segment
@@ -21,28 +22,50 @@ from jaxnewton.types import Array, Rules, Solver, is_traced, succeeded
 SEGMENT_SECONDS = 0.25  # between two looks of the host; what it costs is one dispatch
 
 
-def default_width(n: int, count: int) -> int:
+def default_width(n: int, count: int, read: int = 0, held: int = 0) -> int:
     """Lanes a device, for n unknowns and ``count`` starts a device.
 
-    Enough lanes to hide the cost of a kernel launch, few enough that their Hessians stay in cache, and never so many
-    that the last starts leave most of them idle: one lane that never ends then costs little beside the others.
-    Measured on CPU (float64, 2 cores, n = 2, 4, 10: 512, 512, 64 lanes are best); not measured elsewhere, where a
-    device runs thousands of threads at once.
+    Enough lanes to hide the cost of a kernel launch, few enough that what they work on stays in cache. On a CPU never
+    so many that the last starts leave most of them idle: one lane that never ends then costs little beside the others.
+    On a GPU idle lanes cost next to nothing. Measured on CPU (float64, 2 cores, n = 2, 4, 10: 512, 512, 64 lanes are
+    best) and on one H100 (float64, n = 2, 4: 2**17 to 2**18, n = 10: 2**16, n = 30: 2**12 to 2**14; a million starts
+    at n = 2 with 2**13, 2**15, 2**17, 2**18, 2**20 lanes: 188, 56, 23, 26, 29 ms).
+
+    Args:
+        read: entries of the largest argument that a lane has of its own, where these are worked on lanes last, and so
+            are to stay in cache: with 25, J = QR (25 x 5) takes an H100 twice the time with 2**17 lanes as with 2**15.
+        held: of the largest argument; what a problem makes of it for all lanes is to fit in memory.
     """
-    entries, most = (2**13, 512) if jax.default_backend() == "cpu" else (2**20, 2**15)
-    widest = max(min(entries // n**2, most), 32)
-    return max(min(2 ** (widest.bit_length() - 1), count // 32), min(count, 16))
+    if jax.default_backend() == "cpu":
+        widest = max(min(2**13 // n**2, 512), 32)
+        return max(min(2 ** (widest.bit_length() - 1), count // 32), min(count, 16))
+    cached = max(2**20 // max(read, 1), 2**10)
+    widest = max(min(2**23 // n**2, 2**17, cached, 2**26 // max(held, 1)), 32)
+    return min(2 ** (widest.bit_length() - 1), count)
 
 
-def _place(plan: Plan, device: Any, data: Data, pool: Pool) -> tuple[Data, Pool]:
-    """Everything where the loop will want it, so that the first call compiles for what the later calls bring."""
-    if plan.mesh is None:
-        return jax.device_put((data, pool), device)
-    to_sharding = functools.partial(NamedSharding, plan.mesh)
-    specs = (DATA_SPECS, SPLIT)
-    return jax.device_put(
-        (data, pool), jax.tree.map(to_sharding, specs, is_leaf=lambda s: isinstance(s, PartitionSpec))
-    )
+def _largest(args: tuple[Any, ...]) -> int:
+    return max((leaf.size for leaf in jax.tree.leaves(args)), default=0)
+
+
+def _place(plan: Plan, device: Any, data: Data) -> tuple[Data, Pool]:
+    """The data, and a pool, where the loop will want them: the first call compiles for what the later calls bring."""
+    place, split = device, device
+    if plan.mesh is not None:
+        to_sharding = functools.partial(NamedSharding, plan.mesh)
+        place = jax.tree.map(to_sharding, DATA_SPECS, is_leaf=lambda s: isinstance(s, PartitionSpec))
+        split = to_sharding(SPLIT)
+    data = jax.device_put(data, place)
+    if device.platform == "cpu":
+        return data, jax.device_put(empty_pool(plan, data), split)
+    return data, _empty_there(plan, data)
+
+
+@functools.partial(jax.jit, static_argnums=0, keep_unused=True)
+def _empty_there(plan: Plan, data: Data) -> Pool:
+    """Made on the data's device: for a million starts, what the host would send takes as long as solving them."""
+    pool = empty_pool(plan, data, jnp)
+    return pool if plan.mesh is None else lax.with_sharding_constraint(pool, NamedSharding(plan.mesh, SPLIT))
 
 
 class Report(NamedTuple):
@@ -77,19 +100,22 @@ def solve_pool(
     parts = min(len(devices), starts.count)
     size = -(-starts.count // parts)
     mesh = Mesh(devices[:parts], ("device",)) if parts > 1 else None
-    if width is None:
-        one = jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))
-        width = problem.lanes or default_width(problem.size(one), size)
-    plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
-    counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
     shared = tuple(arg if axis is None else None for arg, axis in zip(args, axes, strict=True))
     rows = tuple(None if axis is None else arg for arg, axis in zip(args, axes, strict=True))
+    if width is None:
+        one = jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))
+        own = _largest(rows) // starts.count
+        known = problem.lanes if jax.default_backend() == "cpu" else None
+        read = own if problem.rows_axis == -1 else 0
+        width = known or default_width(problem.size(one), size, read, max(own, _largest(shared)))
+    plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
+    counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
     rows = jax.tree.map(lambda leaf: split_rows(leaf, parts, size), rows)
     data = Data(starts.split(parts, size), shared, rows, counts, rules)
 
     if is_traced(data):
         data = jax.tree.map(_not_differentiable, data)
-        pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
+        pool = run_segment(plan, data, empty_pool(plan, data, jnp), jnp.int32(2**30))
         return Report(
             _joined(plan, pool.kept, min(keep or starts.count, starts.count)),
             jnp.sum(pool.tally, axis=0, dtype=jnp.int32),
@@ -99,7 +125,7 @@ def solve_pool(
         )
 
     began = time.perf_counter()
-    data, pool = _place(plan, devices[0], data, empty_pool(plan, data))
+    data, pool = _place(plan, devices[0], data)
     pool = run_segment(plan, data, pool, jnp.int32(0))  # compiles; runs nothing
     jax.block_until_ready(pool)
     compiled = time.perf_counter()

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnewton.linalg import full_products
 from jaxnewton.types import Array, Bounds, is_traced
 
 
@@ -40,7 +41,8 @@ class Flattened:
     structure: Structure
 
     def __call__(self, flat: Array, *args: Any) -> Any:
-        return self.fun(self.structure.restore(flat), *args)
+        with full_products():
+            return self.fun(self.structure.restore(flat), *args)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,8 @@ class FlattenedSystem:
     structure: Structure
 
     def __call__(self, flat: Array, *args: Any) -> Any:
-        residual = self.fun(self.structure.restore(flat), *args)
+        with full_products():
+            residual = self.fun(self.structure.restore(flat), *args)
         if isinstance(residual, (list, tuple)) and jax.tree_util.treedef_is_leaf(self.structure.treedef):
             residual = jnp.stack([jnp.asarray(equation) for equation in residual])  # as SciPy's users write
         leaves, treedef = jax.tree.flatten(residual)
@@ -76,7 +79,8 @@ class FlattenedResidual:
     structure: Structure
 
     def __call__(self, flat: Array, *args: Any) -> Any:
-        leaves = jax.tree.leaves(self.fun(self.structure.restore(flat), *args))
+        with full_products():
+            leaves = jax.tree.leaves(self.fun(self.structure.restore(flat), *args))
         if not leaves or sum(math.prod(jnp.shape(leaf)) for leaf in leaves) == 0:
             raise TypeError("residual must return at least one number; it returned none")
         for leaf in leaves:

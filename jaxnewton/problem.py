@@ -19,7 +19,7 @@ class Problem(Protocol):
 
     rows_axis: ClassVar[int] = -1  # where evaluate_lanes wants the lane axis of arguments that lanes have their own of
     keeps: ClassVar[bool] = False  # whether H at its end is part of what a lane leaves behind
-    lanes: ClassVar[int | None] = None  # the pool's width, where the problem knows better than its number of unknowns
+    lanes: ClassVar[int | None] = None  # the pool's width on CPU, where the problem knows better than driver.py
     patience: ClassVar[int] = 4  # the pool refills when one lane in so many has ended; a refill moves these arguments
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:

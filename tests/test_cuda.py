@@ -1,5 +1,7 @@
 """Everything lowers for CUDA: no GPU is needed to find out that an operation has no kernel there."""
 
+import contextlib
+
 import jax
 import jax.export
 import numpy as np
@@ -65,3 +67,18 @@ def test_derivatives_of_a_solution():
         return jn.minimize(lambda x, c: rosenbrock(x - c), np.zeros(5), (c,)).x
 
     assert "lapack" not in lowered(jax.jacobian(x_of), np.zeros(5))
+
+
+@pytest.mark.parametrize(("chosen", "precision"), [(None, "HIGHEST"), ("default", "DEFAULT")])
+def test_products_of_single_precision_stay_single(monkeypatch, chosen, precision):
+    """Tensor cores round to 10 bits what is not asked for in full; on CPU nothing is asked for."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    A = np.ones((6, 4), np.float32)
+    with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
+        program = lowered(
+            lambda x0s: jn.minimize_batch(lambda x: ((A @ x - 1) ** 2).sum(), x0s, solver=jn.BFGS(), width=8),
+            np.zeros((32, 4), np.float32),
+        )
+    products = [line for line in program.splitlines() if "stablehlo.dot_general" in line]
+    assert products
+    assert all((precision in line) or ("precision" not in line and precision == "DEFAULT") for line in products)

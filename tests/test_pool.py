@@ -10,7 +10,7 @@ import pytest
 from problems import rosenbrock
 
 import jaxnewton as jn
-from jaxnewton import Status, door
+from jaxnewton import Status, door, driver, pool
 
 N, COUNT = 5, 3000
 STARTS = np.random.default_rng(0).uniform(-3, 3, (COUNT, N))
@@ -52,6 +52,30 @@ def test_rows_are_in_the_order_of_the_starts():
 
 def test_width_and_devices_do_not_matter():
     assert_same_ends(run(64, 1), run(1000, 4))
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_what_a_gpu_does_otherwise_does_not_matter(monkeypatch, devices):
+    """A pool that is made where the data are, and several trips between two looks at the lanes."""
+
+    def place(plan, device, data):
+        data, _ = driver_place(plan, device, data)
+        return data, driver._empty_there(plan, data)
+
+    driver_place = driver._place
+    monkeypatch.setattr(driver, "_place", place)
+    monkeypatch.setitem(pool.TRIPS_A_LOOK, "cpu", 4)
+    found = as_numpy(jn.minimize_batch(lambda x: rosenbrock(x), STARTS, width=64, devices=devices))
+    assert_same_ends(run(64, 1), found)
+    np.testing.assert_array_equal(found.start, np.arange(COUNT))
+
+
+def test_default_width_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [driver.default_width(n, 10**6) for n in (2, 10, 30, 1000)] == [2**17, 2**16, 2**13, 32]
+    assert driver.default_width(2, 1000) == 1000
+    assert driver.default_width(5, 10**6, read=25, held=25) == 2**15
+    assert driver.default_width(5, 10**6, held=10**6) == 64
 
 
 def test_order_does_not_matter():

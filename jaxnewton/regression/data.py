@@ -14,7 +14,8 @@ from jax import lax
 
 from jaxnewton.types import Array, is_traced
 
-CHUNK = 256  # fits that are gone through at once
+CHUNK = {"cpu": 256}  # fits that are gone through at once
+CHUNK_ELSEWHERE = 2**15
 SHOWN = 8  # rows or columns that a message lists
 
 
@@ -140,9 +141,10 @@ def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
         whole = [next(mine) if axis == 0 else leaf for leaf, axis in zip(leaves, places, strict=True)]
         return fn(*jax.tree.unflatten(treedef, whole))
 
-    if own[0].shape[0] <= CHUNK:
+    chunk = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
+    if own[0].shape[0] <= chunk:
         return jax.vmap(one)(own)
-    return lax.map(one, own, batch_size=CHUNK)
+    return lax.map(one, own, batch_size=chunk)
 
 
 def _every(axis: Any, arg: Any) -> Any:
@@ -218,14 +220,20 @@ def _numbers(name: str, given: Any) -> Any:
 
 def refuse_numbers(name: str, array: Any, before: int = 0) -> None:
     """Raise for what no fit can use, with the rows where it stands; ``before``: rows that precede these."""
-    array = np.asarray(array)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    array = at_hand(array)
+    if array.dtype.kind == "f" and not (jnp if isinstance(array, jax.Array) else np).isfinite(array).all():
+        array = np.asarray(array)
         bad = np.argwhere(~np.isfinite(array))
         rows = before + np.unique(bad[:, array.ndim - (2 if name == "X" else 1)]) if name != "ridge" else []
         where = f" in rows {listed(rows)}" if len(rows) else ""
         raise ValueError(f"{name} must be finite; it has nan or inf{where}. Drop or fill these")
     if name in ("weights", "ridge") and (array < 0).any():
         raise ValueError(f"{name} must not be negative; its smallest is {array.min()}")
+
+
+def at_hand(array: Any) -> Any:
+    """For checks of values: a GPU's array stays there, any other is NumPy's, which compiles nothing."""
+    return array if isinstance(array, jax.Array) and jax.default_backend() != "cpu" else np.asarray(array)
 
 
 def refuse_values(name: str, given: Any, wrong: Any, wanted: str, before: int = 0) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxnewton import checks
+from jaxnewton import checks, linalg
 from jaxnewton.door import Task, outcome_of_one, outcomes_of_many
 from jaxnewton.problem import Problem
 from jaxnewton.regression import blocks, inference
@@ -19,6 +18,7 @@ from jaxnewton.regression.data import (
     Columns,
     Data,
     Stack,
+    at_hand,
     gather,
     over_stack,
     penalties,
@@ -50,6 +50,7 @@ class Predictor:
         return self.family.mean(self.link, eta if intercept is None else eta + intercept[..., None])
 
 
+@linalg.full_products()
 def linear_predictor(X: Any, params: Array, offset: Any) -> Array:
     """X params + offset for X (..., k, p) and params (..., p).
 
@@ -64,6 +65,7 @@ def linear_predictor(X: Any, params: Array, offset: Any) -> Array:
     return eta if offset is None else eta + jnp.asarray(offset, eta.dtype)
 
 
+@linalg.full_products()
 def glm(
     X: Any,
     y: Any = None,
@@ -117,7 +119,7 @@ def glm(
         return as_fit(ONE, fields, nit, response, chosen.dispersed)
     data, stack = gather(X, y, weights, offset, ridge)
     if not is_traced(data.y):
-        refuse_values("y", data.y, *chosen.wrong(np.asarray(data.y)))
+        refuse_values("y", data.y, *chosen.wrong(at_hand(data.y)))
     columns, penalty, start = _prepare(problem, intercept, stack, data)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)

@@ -36,7 +36,7 @@ def invert(H: Array) -> Curvature:
         inverse, definite = over_lanes(_inverse_unrolled)(jnp.moveaxis(H, 0, -1))
         inverse = jnp.moveaxis(inverse, -1, 0)
     else:
-        inverse, definite = lax.map(_inverse_by_cholesky, H)
+        inverse, definite = linalg.each(_inverse_by_cholesky, H)
 
     def all_well() -> tuple[Array, Array]:
         return jnp.full(H.shape[0], d, jnp.int32), jnp.zeros(H.shape[:2], H.dtype)
@@ -44,7 +44,7 @@ def invert(H: Array) -> Curvature:
     def some_singular() -> tuple[Array, Array]:
         known = jnp.all(jnp.isfinite(H), axis=(1, 2))
         usable = jnp.where(known[:, None, None], lax.stop_gradient(H), jnp.eye(d, dtype=H.dtype))
-        lam, V = lax.map(lambda H: tuple(jnp.linalg.eigh(H)), usable)
+        lam, V = linalg.each(lambda H: tuple(jnp.linalg.eigh(H)), usable)
         zero = jax.vmap(lambda largest: resolution(largest, d))(lam[:, -1])
         rank = jnp.sum(lam > zero[:, None], axis=1, dtype=jnp.int32)
         singular = known & (lam[:, 0] <= zero)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnewton import checks
+from jaxnewton import checks, linalg
 from jaxnewton.regression import blocks, precise
 from jaxnewton.regression.data import ONE, Columns, Data, Stack, back, gather, over_stack, penalties, standardise
 from jaxnewton.regression.families import Gaussian
@@ -25,6 +25,7 @@ REFINEMENTS = 2
 LINE = Predictor(Gaussian(), LINKS["identity"], "Linear regression")
 
 
+@linalg.full_products()
 def linear(
     X: Any,
     y: Any = None,

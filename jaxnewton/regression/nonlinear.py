@@ -58,6 +58,7 @@ class Misfit:
         return jnp.where(weights > 0, jnp.sqrt(weights) * left, 0.0)
 
 
+@linalg.full_products()
 def nonlinear(
     model: Callable[..., Any],
     x: Any,

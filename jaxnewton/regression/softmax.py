@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton import checks
+from jaxnewton import checks, linalg
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
 from jaxnewton.regression.data import Columns, Data, Stack, gather, over_stack, refuse_values
@@ -96,6 +96,7 @@ class Classes:
         return Multinomial(self.classes, self.reference).probabilities(stacked)[0]
 
 
+@linalg.full_products()
 def softmax(
     X: Any,
     y: Any,
