@@ -10,4 +10,6 @@ for n in (4, 6, 12, 16):
     verdict = "certified" if found.certified else "NOT certified"
     difference = found.energy - jn.thomson.BEST_KNOWN[n]
     print(f"n = {n:2d}: energy {found.energy:.9f} ({difference:+.0e} to the best known), {verdict}")
-    print(f"        minima and hits: {found.minima}")
+    for one in found.minima:
+        group = f"point group of order {one.symmetry}, dipole {one.dipole:.0e}"
+        print(f"        {one.energy:.9f}: {one.hits} of 64 starts, {group}, smallest eigenvalue {one.curvature:.4f}")

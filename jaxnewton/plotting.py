@@ -9,25 +9,39 @@ from typing import Any
 
 import numpy as np
 
+DEFECTS = {4: "tab:blue", 5: "tab:red", 6: "0.6", 7: "tab:green"}  # colours of charges, by their neighbours
 TALLEST = 60.0  # inches of a picture of coefficients
 
 
 def thomson(points: Any, path: str | os.PathLike[str], *, title: str = "") -> None:
-    """Draw charges (n, 3) on the unit sphere to an image file, those on the far side paler.
+    """Draw charges (n, 3) on the unit sphere and their polyhedron to an image file, the far side paler.
+
+    Charges are coloured by their number of neighbours: 5 red, 6 grey, 7 green; others by the legend.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
+    from jaxnewton.thomson.polyhedron import polyhedron
+
     points = np.asarray(points)
+    solid = polyhedron(points)
     figure = require()(figsize=(6, 6), layout="constrained")
     axes: Any = figure.add_subplot(projection="3d")
     azimuth, height = np.meshgrid(np.linspace(0, 2 * np.pi, 49), np.linspace(0, np.pi, 25))
     sphere = np.sin(height) * np.cos(azimuth), np.sin(height) * np.sin(azimuth), np.cos(height)
     axes.plot_surface(*sphere, color="0.92", alpha=0.35, linewidth=0, shade=False)
-    for i, j in nearest_pairs(points):
-        axes.plot(*points[[i, j]].T, color="tab:blue", linewidth=0.8)
-    axes.scatter(*points.T, color="tab:red", s=30, depthshade=True)
-    axes.set_box_aspect((1, 1, 1))
+    azimuth, height = np.deg2rad([axes.azim, axes.elev])
+    towards = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
+    for i, j in solid.edges:
+        near = (points[i] + points[j]) @ towards > 0
+        axes.plot(*points[[i, j]].T, color="0.35" if near else "0.8", linewidth=0.9 if near else 0.5)
+    for count in np.unique(solid.neighbours):
+        those = points[solid.neighbours == count]
+        color = DEFECTS.get(int(count), "tab:purple")
+        size = min(30.0, 3000.0 / len(points))
+        axes.scatter(*those.T, color=color, s=size, depthshade=True, label=f"{count} neighbours: {len(those)}")
+    axes.legend(loc="lower left", frameon=False)
+    axes.set_box_aspect((1, 1, 1), zoom=1.5)
     axes.set_axis_off()
     axes.set_title(title)
     figure.savefig(path, dpi=150)
@@ -166,14 +180,6 @@ def _finish(figure: Any, axes: Any, path: str | os.PathLike[str], title: str) ->
             text.set_parse_math(False)
     axes.set_title(title, parse_math=False)
     figure.savefig(path, dpi=150)
-
-
-def nearest_pairs(points: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of charges that are close neighbours: nearer than 1.35 times the nearest distance of either."""
-    distance = np.linalg.norm(points[:, None] - points[None], axis=2) + 9.0 * np.eye(len(points))
-    reach = 1.35 * distance.min(axis=1)
-    near = distance <= np.minimum(reach[:, None], reach[None])
-    return [(int(i), int(j)) for i, j in np.argwhere(near) if i < j]
 
 
 def check(path: str | os.PathLike[str]) -> None:

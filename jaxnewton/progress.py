@@ -14,8 +14,8 @@ Watch = Callable[[int, Array, float], None]
 
 
 @contextlib.contextmanager
-def bar(total: int, label: str = "starts", *, console: Any = None) -> Iterator[Watch]:
-    """A ``watch`` for ``pool.solve_pool`` that draws on the terminal (stderr) while the block runs."""
+def bar(total: int | None, label: str = "starts", *, console: Any = None) -> Iterator[Watch]:
+    """A ``watch`` for ``pool.solve_pool`` that draws on the terminal (stderr) meanwhile; total None: no known end."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

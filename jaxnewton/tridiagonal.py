@@ -121,7 +121,8 @@ def factor(t: Tridiagonal, shift: Array) -> Factors:
 def is_definite(r: Vector) -> Array:
     """Whether the reciprocal pivots are those of a positive definite matrix."""
     smallest, largest = fold(jnp.minimum, r), fold(jnp.maximum, r)
-    return (smallest > 0) & (largest < jnp.inf)
+    most = float(jnp.finfo(largest.dtype).max) ** 0.5 / len(r)  # so that squares of traces are finite
+    return (smallest > 0) & (largest < most)
 
 
 def forward(factors: Factors, b: Vector) -> Vector:

@@ -114,7 +114,7 @@ def test_finds_and_certifies_the_best_known(n):
     np.testing.assert_allclose(jn.thomson.energy(found.points), found.energy, rtol=1e-14)
     if n in CURVATURES:
         np.testing.assert_allclose(found.curvature, CURVATURES[n], atol=1e-6)
-    assert sum(hits for _, hits in found.minima) == sum(found.counts.values()) == 32
+    assert sum(one.hits for one in found.minima) == sum(found.counts.values()) == 32
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_own_starts_and_rotation_invariance():
     one = jn.thomson.solve(10, starts=starts)
     other = jn.thomson.solve(10, starts=starts @ rotation)
     np.testing.assert_allclose(one.energy, other.energy, rtol=1e-14)
-    np.testing.assert_allclose([e for e, _ in one.minima], [e for e, _ in other.minima], rtol=1e-9)
+    np.testing.assert_allclose([m.energy for m in one.minima], [m.energy for m in other.minima], rtol=1e-9)
 
 
 def test_a_saddle_is_not_certified():
@@ -168,7 +168,7 @@ def test_answers_do_not_depend_on_width_or_devices():
     few = jn.thomson.solve(5, starts=24, width=3, devices=1)
     many = jn.thomson.solve(5, starts=24, width=24, devices=3)
     np.testing.assert_allclose(few.energy, many.energy, rtol=1e-14)
-    assert few.minima[0][1] == many.minima[0][1] == 24
+    assert few.minima[0].hits == many.minima[0].hits == 24
 
 
 def test_table_of_best_known():
@@ -189,7 +189,13 @@ def test_table_of_best_known():
         (lambda: jn.thomson.solve(5, starts=0), "starts must be"),
         (lambda: jn.thomson.solve(5, starts=np.zeros((2, 4, 3))), r"configurations \(count, 5, 3\)"),
         (lambda: jn.thomson.solve(4, starts=np.zeros((2, 4, 3))), "origin"),
-        (lambda: jn.thomson.solve(5, kind="cube"), "kind must be one of 'random', 'polar', 'spiral'"),
+        (
+            lambda: jn.thomson.solve(5, kind="cube"),
+            "kind must be one of 'random', 'polar', 'spiral', 'symmetric', 'mixed'",
+        ),
+        (lambda: jn.thomson.solve(5, hops=-1), "hops must be a whole number of at least 0; it is -1"),
+        (lambda: jn.thomson.solve(5, time_limit=0), "time_limit must be a positive number; it is 0"),
+        (lambda: jn.thomson.solve(5, until=-1.0), "until must be a positive number"),
         (lambda: jn.thomson.starts(jax.random.key(0), 5, 0), "count must be"),
         (lambda: jn.thomson.energy(np.zeros((3, 2))), r"shape \(..., n, 3\)"),
     ],
