@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton import linalg, tridiagonal
+from jaxnewton.tridiagonal import Vector
 from jaxnewton.types import Array
 
 SECULAR_STEPS = 6  # 99 of 100 need no more for 1e-10; a step left too long is cut back to the ball
@@ -63,8 +64,8 @@ def by_eigenvectors(
     inside = t <= least  # s(least) does not reach the boundary
     hard = inside if sphere else inside & (lowest < -resolution)
     boundary = ~inside | hard
-    s, u = -b / (gaps + t), jnp.zeros_like(b).at[0].set(1.0)
-    s = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, t, b, radius, boundary)
+    s, u = [-b / (gaps + t)], [jnp.zeros_like(b).at[0].set(1.0)]
+    (s,) = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, t, [b], radius, boundary)
     predicted = -jnp.sum(b * s) - 0.5 * jnp.sum(lam * s * s)
     step = jnp.sum(V * s[None, :], axis=1)
     return Minimiser(step, t - lowest, predicted, lowest, ~boundary, hard)
@@ -75,8 +76,9 @@ def by_tridiagonal(
 ) -> Minimiser:
     """By H = Q T Q', unrolled over lanes; ``steps`` None: to the last digit; ``sphere``: on its surface."""
     n = g.shape[0]
-    T = tridiagonal.reduce(H)
-    b = tridiagonal.to_tridiagonal(T, [g[i] for i in range(n)])
+    # Barriers: else XLA computes what follows anew in each of its readers, at twice the time in all.
+    T = lax.optimization_barrier(tridiagonal.reduce(H))
+    b = lax.optimization_barrier(tridiagonal.to_tridiagonal(T, [g[i] for i in range(n)]))
     lowest, left = tridiagonal.lowest_eigenvalue(T, 0.25 * resolution, to_the_end=steps is None)
     least = resolution - left  # smallest mu with H + mu I safely definite
     if not sphere:
@@ -100,21 +102,26 @@ def by_tridiagonal(
     inside = mu <= least  # s(least) does not reach the boundary
     hard = inside if sphere else inside & (lowest < -resolution)
     boundary = ~inside | hard
-    factors = tridiagonal.factor(T, mu)
-    s = -jnp.stack(tridiagonal.solve(factors, b))
+    factors = lax.optimization_barrier(tridiagonal.factor(T, mu))
+    s = lax.optimization_barrier(tridiagonal.solve(factors, [-t for t in b]))
 
     # Inverse iteration, from numbers that no symmetry of T makes orthogonal to u.
     start = [jnp.full_like(mu, 1.0 / (1.0 + 0.618 * i)) for i in range(n)]
-    u = jnp.stack(tridiagonal.solve(factors, start))
-    u = u / jnp.sqrt(jnp.sum(u * u))
-    u = jnp.stack(tridiagonal.solve(factors, [u[i] for i in range(n)]))
-    shifted = 1.0 / jnp.sqrt(jnp.sum(u * u))  # ||(T + mu I) u|| of the u of norm 1
-    u = shifted * u
-    s = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, shifted, g, radius, boundary)
-    parts = [s[i] for i in range(n)]
+    u = lax.optimization_barrier(tridiagonal.solve(factors, start))
+    size = jnp.sqrt(linalg.dot(u, u))
+    u = lax.optimization_barrier(tridiagonal.solve(factors, [t / size for t in u]))
+    shifted = 1.0 / jnp.sqrt(linalg.dot(u, u))  # ||(T + mu I) u|| of the u of norm 1
+    u = [shifted * t for t in u]
+    onto = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, shifted, b, radius, boundary)
+    parts = lax.optimization_barrier(onto)
     predicted = -linalg.dot(b, parts) - 0.5 * linalg.dot(parts, tridiagonal.multiply(T, parts))
     step = jnp.stack(tridiagonal.from_tridiagonal(T, parts))
     return Minimiser(step, mu, predicted, lowest, ~boundary, hard)
+
+
+def dot(a: Vector, b: Vector) -> Array:
+    """a'b, of vectors cut into pieces of any shape."""
+    return jnp.sum(linalg.dot(a, b))
 
 
 def _iterate(step: Callable[[Array], Array], start: Array, pole: Any, steps: int | None) -> Array:
@@ -144,32 +151,35 @@ def _newton(mu: Array, norm2: Array, slope: Array, radius: Array) -> Array:
     return jnp.where(norm2 > 0, mu + norm2 / slope * (norm - radius) / radius, mu)
 
 
-def _onto_ball(s: Array, u: Array, radius: Array, boundary: Array) -> Array:
+def _onto_ball(s: Vector, u: Vector, radius: Array, boundary: Array) -> Vector:
     """s cut back to the ball; on ``boundary``, where it falls short, s + tau u there, tau the root nearer to zero."""
-    norm = jnp.sqrt(jnp.sum(s * s))
-    s = s * jnp.where(norm > radius, radius / norm, 1.0)
+    norm = jnp.sqrt(dot(s, s))
+    factor = jnp.where(norm > radius, radius / norm, 1.0)
+    s = [t * factor for t in s]
     missing = jnp.maximum(radius**2 - norm**2, 0.0)
-    return jnp.where(boundary & (missing > 0), s + _along(s, u, missing) * u, s)
+    tau = jnp.where(boundary & (missing > 0), _along(s, u, missing), 0.0)
+    return [t + tau * v for t, v in zip(s, u, strict=True)]
 
 
-def _onto_sphere(s: Array, u: Array, shifted: Array, b: Array, radius: Array, boundary: Array) -> Array:
+def _onto_sphere(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array, boundary: Array) -> Vector:
     """s on ``boundary`` brought to it by what disturbs (H + mu I) s = b less: a factor, or a part along u.
 
     ``shifted``: ||(H + mu I) u||. The last digits of mu move s along u only, and by much where H + mu I is nearly
     singular; a factor would spoil the rest of s there.
     """
-    norm = jnp.sqrt(jnp.sum(s * s))
+    norm = jnp.sqrt(dot(s, s))
     missing = (radius - norm) * (radius + norm)
     tau = _along(s, u, missing)
     factor = radius / jnp.where(norm > 0, norm, 1.0)
-    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(jnp.sum(b * b))
-    moved = jnp.where(better | (norm == 0), s + tau * u, s * factor)
-    return jnp.where(boundary, moved * (radius / jnp.sqrt(jnp.sum(moved * moved))), s)
+    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(dot(b, b))
+    along = better | (norm == 0)
+    factor, tau = jnp.where(boundary & ~along, factor, 1.0), jnp.where(boundary & along, tau, 0.0)
+    return [t * factor + tau * v for t, v in zip(s, u, strict=True)]
 
 
-def _along(s: Array, u: Array, missing: Array) -> Array:
+def _along(s: Vector, u: Vector, missing: Array) -> Array:
     """The tau nearer to zero with ||s + tau u||^2 = ||s||^2 + missing; the nearest there is if there is none."""
-    along = jnp.sum(s * u)
+    along = dot(s, u)
     root = jnp.sqrt(jnp.maximum(along * along + missing, 0.0))
     reach = jnp.abs(along) + root
     tau = missing / jnp.where(reach > 0, reach, 1.0)

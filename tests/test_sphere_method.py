@@ -103,7 +103,7 @@ def test_derivatives_given_to_the_method_are_those_on_the_sphere():
 
 
 def test_derivatives_of_the_solution():
-    x0 = np.array([1.0, 0.2, 0.3])
+    x0 = np.array([-0.8, 0.7, -0.7])
 
     def solve(c, radius):
         found = jn.sphere.minimize(quartic, x0, (c,), radius=radius)

@@ -83,14 +83,21 @@ def _one(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
     solve = secular.by_tridiagonal if unrolled else secular.by_eigenvectors
     zero = (8 if unrolled else 2) * info.eps * linalg.max_norm(A) + info.tiny
     found = solve(A, -b, radius, zero, steps=None, sphere=not inside)
-    x = found.step
-    onto = radius / jnp.sqrt(jnp.sum(x * x))  # V and Q are orthogonal to rounding only
-    x = x * jnp.where(found.interior, jnp.minimum(onto, 1.0), onto)
-    Ax = jnp.sum(A * x[None], axis=1)
+    onto = radius / jnp.sqrt(jnp.sum(found.step**2))  # V and Q are orthogonal to rounding only
+    x = found.step * jnp.where(found.interior, jnp.minimum(onto, 1.0), onto)
+    Ax = _product(A, x)
     estimate = jnp.sum(x * (b - Ax)) / radius**2  # of least residual
     multiplier = estimate if not inside else jnp.where(found.interior, 0.0, jnp.maximum(estimate, 0.0))
     off = Ax + multiplier * x - b
     return SphereSolution(x, jnp.sum(x * (Ax - 2 * b)), multiplier, jnp.sqrt(jnp.sum(off * off)), found.hard)
+
+
+def _product(A: Array, x: Array) -> Array:
+    """A x; over lanes column by column, which beats XLA's reduction over a middle axis."""
+    n = x.shape[0]
+    if not linalg.unrolls(UNROLL, n):
+        return jnp.sum(A * x[None], axis=1)
+    return linalg.fold(jnp.add, [A[:, j] * x[j] for j in range(n)])
 
 
 @_one.defjvp
