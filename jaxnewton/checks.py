@@ -103,20 +103,20 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def tolerance(value: Any) -> Any:
+def positive_number(name: str, value: Any) -> Any:
     """A positive number; traced values pass unseen."""
     if is_traced(value):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
-        raise TypeError(f"tol must be a positive number; it is {_what(value)}")
-    if np.ndim(value) or not 0 < float(value) < np.inf:
-        raise ValueError(f"tol must be a positive finite number; it is {value!r}")
+        raise TypeError(f"{name} must be a positive number; it is {_what(value)}")
+    if np.ndim(value) or np.iscomplexobj(value) or not 0 < float(value) < np.inf:
+        raise ValueError(f"{name} must be a positive finite number; it is {value!r}")
     return value
 
 
 def rules(tol: Any, max_steps: Any, dtype: Any) -> Rules:
     """The stopping rule's numbers, or their defaults for the dtype."""
-    tol = default_tol(dtype) if tol is None else tolerance(tol)
+    tol = default_tol(dtype) if tol is None else positive_number("tol", tol)
     steps = positive("max_steps", max_steps) or DEFAULT_MAX_STEPS
     return Rules(jnp.asarray(tol, dtype), jnp.asarray(steps, jnp.int32))
 

@@ -341,7 +341,10 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
 
 
 def _rules(estimator: Any) -> dict[str, Any]:
-    return {"tol": checks.tolerance(estimator.tol), "max_steps": checks.positive("max_iter", estimator.max_iter)}
+    return {
+        "tol": checks.positive_number("tol", estimator.tol),
+        "max_steps": checks.positive("max_iter", estimator.max_iter),
+    }
 
 
 def _number(name: str, value: Any) -> float:

@@ -44,6 +44,13 @@ def multiple(rng, n):
     return rotated(rng, np.tile(lam, (COUNT, 1)), rng.normal(size=(COUNT, n)))
 
 
+def multiple_near_hard(rng, n):
+    A, b = multiple(rng, n)
+    u = np.linalg.eigh(A)[1][:, :, -1]
+    b = np.sum(u * b, axis=1, keepdims=True) * u
+    return A, b + 10 ** rng.uniform(-16, -4, (COUNT, 1)) * rng.normal(size=(COUNT, n))
+
+
 def multiple_hard(rng, n):
     lam = np.where(np.arange(n) < n - 1, -1.0, 2.0)
     return rotated(rng, np.tile(lam, (COUNT, 1)), np.tile(np.where(lam > 0, 1.0, 0.0), (COUNT, 1)))
@@ -55,6 +62,7 @@ FAMILIES = {
     "inside": lambda rng, n: rotated(rng, rng.uniform(1, 3, (COUNT, n)), rng.normal(size=(COUNT, n)) / (4 * n)),
     "near-hard": lambda rng, n: hard(rng, n, 10 ** rng.uniform(-14, -4, COUNT)),
     "hard": lambda rng, n: hard(rng, n, 0.0),
+    "lowest repeated, near-hard": multiple_near_hard,
     "lowest repeated": multiple,
     "lowest repeated, hard": multiple_hard,
     "b = 0": lambda rng, n: rotated(rng, rng.normal(size=(COUNT, n)), np.zeros((COUNT, n))),
@@ -87,15 +95,15 @@ def test_optimality_conditions(n, dtype, inside):
         off = np.linalg.norm(Ax + mu[:, None] * x - b, axis=1)
         scale = norm + size + np.finfo(dtype).tiny
         lowest = np.linalg.eigvalsh(A)[:, 0]
-        wrong = {
-            "length": (length > 1 + 8 * eps) | ((length < 1 - 8 * eps) & ~(inside & (mu == 0))),
-            "equation": off > 20 * np.sqrt(n) * eps * scale,
-            "residual": np.abs(off - residual) > 20 * eps * scale,
-            "semidefinite": lowest + mu < -20 * np.sqrt(n) * eps * scale,
-            "multiplier": inside & (mu < 0),
-            "fun": np.abs(fun - np.sum(x * (Ax - 2 * b), axis=1)) > 20 * n * eps * scale,
+        right = {
+            "length": (length <= 1 + 8 * eps) & ((length >= 1 - 8 * eps) | (inside & (mu == 0))),
+            "equation": off <= 20 * np.sqrt(n) * eps * scale,
+            "residual": np.abs(off - residual) <= 20 * eps * scale,
+            "semidefinite": lowest + mu >= -20 * np.sqrt(n) * eps * scale,
+            "multiplier": (mu >= 0) | (not inside),
+            "fun": np.abs(fun - np.sum(x * (Ax - 2 * b), axis=1)) <= 20 * n * eps * scale,
         }
-        bad |= {(name, what): int(which.sum()) for what, which in wrong.items() if np.any(which)}
+        bad |= {(name, what): int(np.sum(~which)) for what, which in right.items() if not np.all(which)}
     assert bad == {}
 
 
@@ -125,6 +133,27 @@ def test_published_instance(name, inside):
     assert length <= radius * (1 + 1e-14)
     if not inside or multiplier > 0:
         assert length == pytest.approx(radius, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [3, 10])
+def test_scale_does_not_matter(n, dtype):
+    """Powers of two change no digit, however large."""
+    A, b = (part[:200].astype(dtype) for part in FAMILIES["random"](np.random.default_rng(9), n))
+    plain = jn.sphere.minimize_quadratic(A, b)
+    far = 40 if dtype == np.float32 else 300
+    for scale, radius in ((2.0**far, 1.0), (2.0**-far, 1.0), (1.0, 2.0**far), (1.0, 2.0**-far)):
+        found = jn.sphere.minimize_quadratic(A * dtype(scale), b * dtype(scale * radius), dtype(radius))
+        np.testing.assert_array_equal(found.x / dtype(radius), plain.x)
+        np.testing.assert_array_equal(found.multiplier / dtype(scale), plain.multiplier)
+
+
+def test_integers_are_numbers_and_a_traced_radius_may_be_wrong():
+    plain = jn.sphere.minimize_quadratic(np.diag([3.0, 1.0]), np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(jn.sphere.minimize_quadratic([[3, 0], [0, 1]], [1, 2], 1).x, plain.x)
+    for n in (2, 10):
+        turned = jax.jit(lambda radius, n=n: jn.sphere.minimize_quadratic(jnp.eye(n), jnp.ones(n), radius))(-1.0)
+        assert np.isnan(turned.x).all()
 
 
 def test_no_point_of_the_sphere_is_lower():
@@ -238,8 +267,10 @@ def test_under_jit_and_vmap_and_a_second_call_traces_nothing():
         (lambda s: s(np.eye(3)[:2], np.ones(3)), ValueError, r"A must have shape \(..., n, n\).*\(2, 3\)"),
         (lambda s: s(np.eye(3), np.ones(2)), ValueError, r"b must have shape \(..., 3\).*\(2,\)"),
         (lambda s: s(np.eye(3), 1.0), ValueError, "b must have shape"),
-        (lambda s: s(np.eye(3, dtype=int), np.ones(3)), TypeError, "A must hold real floating numbers.*int"),
+        (lambda s: s(np.eye(3, dtype=bool), np.ones(3)), TypeError, "A must hold real floating numbers.*bool"),
         (lambda s: s(np.eye(3), 1j * np.ones(3)), TypeError, "b must hold real floating numbers.*complex"),
+        (lambda s: s(np.eye(3), np.ones(3), "a"), TypeError, "radius must hold real floating numbers; it is 'a'"),
+        (lambda s: s(np.eye(3, dtype=np.float16), np.ones(3)), TypeError, "A must hold .* float32 or float64.*float16"),
         (lambda s: s(np.eye(3), np.ones(3), 0.0), ValueError, "radius must be positive and finite; it is 0.0"),
         (lambda s: s(np.eye(3), np.ones(3), np.array([1.0, np.nan])), ValueError, "radius must be positive"),
         (lambda s: s(np.ones((2, 3, 3)), np.ones((4, 3))), ValueError, r"\(2,\) of A, \(4,\) of b .*do not broadcast"),

@@ -188,7 +188,7 @@ def test_table_of_best_known():
         (lambda: jn.thomson.solve(2.0), "n must be .* it is 2.0"),
         (lambda: jn.thomson.solve(5, starts=0), "starts must be"),
         (lambda: jn.thomson.solve(5, starts=np.zeros((2, 4, 3))), r"configurations \(count, 5, 3\)"),
-        (lambda: jn.thomson.solve(4, starts=np.zeros((2, 4, 3))), "origin"),
+        (lambda: jn.thomson.solve(4, starts=np.zeros((2, 4, 3))), "other than the origin; configuration 0"),
         (
             lambda: jn.thomson.solve(5, kind="cube"),
             "kind must be one of 'random', 'polar', 'spiral', 'symmetric', 'mixed'",

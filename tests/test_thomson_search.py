@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnewton as jn
+from jaxnewton.thomson import search
 from jaxnewton.thomson.charges import AmbientCharges, Charges, potentials
 from jaxnewton.thomson.landscape import Ends, alike, examine, merged, symmetry
 from jaxnewton.thomson.moves import moved
@@ -130,9 +131,53 @@ def test_a_search_resumed_is_the_search_uninterrupted(tmp_path):
             jn.thomson.solve(20, **({"starts": 8} | changed), hops=3, checkpoint=file)
     with pytest.raises(ValueError, match="of another search: its n is 20"):
         jn.thomson.solve(21, starts=8, checkpoint=file)
-    file.write_text("nothing of the kind")
-    with pytest.raises(ValueError, match="checkpoint must be a file that a search wrote"):
-        jn.thomson.solve(20, starts=8, checkpoint=file)
+    whole_file = file.read_bytes()
+    for content in (b"nothing of the kind", b"", whole_file[: len(whole_file) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="checkpoint must be a file that a search wrote"):
+            jn.thomson.solve(20, starts=8, checkpoint=file)
+    with pytest.raises(ValueError, match="checkpoint: there is no folder"):
+        jn.thomson.solve(20, starts=8, checkpoint=tmp_path / "nowhere" / "search.npz")
+    own = np.asarray(jn.thomson.starts(jax.random.key(0), 6, 4))
+    file.unlink()
+    jn.thomson.solve(6, starts=own[:2], checkpoint=file)
+    with pytest.raises(ValueError, match="of another search: its kind is given"):
+        jn.thomson.solve(6, starts=own[2:], checkpoint=file)
+
+
+def test_an_interrupted_round_is_run_anew(tmp_path, monkeypatch):
+    """Ctrl-C, as the terminal sends it, after the first segment of the second round."""
+    file = tmp_path / "search.npz"
+    solve_pool, calls = search.solve_pool, []
+
+    def interrupted_in_the_second(*arguments, **options):
+        calls.append(1)
+        report = solve_pool(*arguments, **options)
+        if len(calls) < 2:
+            return report
+        half = jax.tree.map(lambda leaf: leaf[:4], report.kept)
+        return report._replace(kept=half, tally=report.tally // 2, finished=4)
+
+    whole = jn.thomson.solve(20, starts=8, hops=2)
+    monkeypatch.setattr(search, "solve_pool", interrupted_in_the_second)
+    partial = jn.thomson.solve(20, starts=8, hops=2, checkpoint=file)
+    assert sum(partial.counts.values()) == 12
+    monkeypatch.undo()
+    resumed = jn.thomson.solve(20, starts=8, hops=2, checkpoint=file)
+    assert [one.hits for one in resumed.minima] == [one.hits for one in whole.minima]
+    assert sum(resumed.counts.values()) == 24
+
+
+def test_failed_searches_say_so(tmp_path):
+    file = tmp_path / "search.npz"
+    for _ in range(2):  # the second time from the checkpoint
+        found = jn.thomson.solve(12, starts=4, max_steps=2, checkpoint=file)
+        assert not found.certified
+        assert found.counts == {jn.Status.MAX_STEPS: 4}
+    together = np.tile(np.array([0.0, 0.0, 1.0]), (2, 3, 1))
+    with pytest.raises(ValueError, match="charges coincide"):
+        jn.thomson.solve(3, starts=together)
+    assert "12, energy=" in repr(found)
 
 
 def test_point_groups_of_the_best_known_minima():

@@ -45,6 +45,9 @@ def thomson(
         for option, path in (("--checkpoint", checkpoint), ("--save", save), ("--html", html)):
             if path is not None and not path.resolve().parent.is_dir():
                 raise ValueError(f"{option}: there is no folder {path.resolve().parent}")
+        given = [path.resolve() for path in (checkpoint, save, plot, html) if path is not None]
+        if len(set(given)) < len(given):
+            raise ValueError("--checkpoint, --save, --plot and --html must be different files")
         if save is not None and save.suffix not in (".xyz", ".npz"):
             raise ValueError(f"--save: a file ends in .xyz or .npz; {save} does not")
         found = charges.solve(

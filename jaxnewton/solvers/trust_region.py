@@ -7,9 +7,9 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxnewton import linalg
+from jaxnewton.secular import minimise_over_ball
 from jaxnewton.solvers.common import judge, resized, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
-from jaxnewton.secular import minimise_over_ball
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
 ROUGHLY = 3  # secular steps: as many trips as with 6 on ten test problems, and faster; a step too long is cut back

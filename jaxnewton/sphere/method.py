@@ -17,7 +17,7 @@ from jaxnewton.problem import Objective
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.common import judge, resized, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Status, is_traced
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +177,7 @@ def minimize_batch(
 
 def _task(fun: Any, radius: Any) -> Task:
     fun = checks.hashable(checks.function("fun", fun))
-    if not is_traced(radius) and not (jnp.ndim(radius) == 0 and 0 < radius < jnp.inf):
-        raise ValueError(f"radius must be a positive finite number; it is {radius!r}")
+    checks.positive_number("radius", radius)
 
     def pose(structure: Structure, args: tuple[Any, ...]) -> Posed:
         dtype = max(structure.dtypes, key=lambda dtype: dtype.itemsize)

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxnewton import linalg, secular
 from jaxnewton.loop import over_lanes
 from jaxnewton.types import Array, is_traced
 
+LOST = 16  # eps: a residual that is not rounding's
 UNROLL = {"cpu": 8}  # largest n reduced by unrolled code; see linalg.py for what it costs to compile
 
 
@@ -39,8 +41,9 @@ def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = Fals
     degenerate by Hager 2001) is part of the method.
 
     Args:
-        A: (..., n, n), floating; symmetric, or else (A + A')/2 is meant, which has the same x'Ax.
-        b: (..., n), floating. Leading axes broadcast with A's and radius's, as in ``numpy.linalg``.
+        A: (..., n, n), float32 or float64 (integers are taken for floats); symmetric, or else (A + A')/2 is meant,
+            which has the same x'Ax.
+        b: (..., n). Leading axes broadcast with A's and radius's, as in ``numpy.linalg``.
         radius: (...), positive.
         inside: minimise over the ball ||x|| <= radius: the trust-region subproblem, where H = 2A and g = -2b.
 
@@ -67,29 +70,52 @@ def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = Fals
 
 @functools.partial(jax.jit, static_argnums=0)
 def _stack(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
-    one = functools.partial(_one, inside)
-    if not linalg.unrolls(UNROLL, b.shape[-1]):  # LAPACK wants its matrices whole
-        return jax.vmap(one)(A, b, radius)
-    lanes = over_lanes(one)(*(jnp.moveaxis(leaf, 0, -1) for leaf in (A, b, radius)))
-    return SphereSolution(*(jnp.moveaxis(leaf, -1, 0) for leaf in lanes))
+    return _solve(inside, 0.5 * (A + A.swapaxes(1, 2)), b, radius)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _one(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
-    n = b.shape[0]
+def _solve(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
+    by_eigenvectors = functools.partial(_one, inside, secular.by_eigenvectors, 2)
+    if not linalg.unrolls(UNROLL, b.shape[-1]):  # LAPACK wants its matrices whole
+        return jax.vmap(by_eigenvectors)(A, b, radius)
+    unrolled = functools.partial(_one, inside, secular.by_tridiagonal, 8)
+    lanes = over_lanes(unrolled)(*(jnp.moveaxis(leaf, 0, -1) for leaf in (A, b, radius)))
+    found = SphereSolution(*(jnp.moveaxis(leaf, -1, 0) for leaf in lanes))
+
+    # Where the lowest eigenvalue is repeated and b has next to no part there, recurrences can lose all digits.
+    norms = jnp.max(jnp.sum(jnp.abs(A), axis=2), axis=1) * radius + jnp.sqrt(jnp.sum(b * b, axis=1))
+    lost = ~(found.residual <= LOST * jnp.finfo(b.dtype).eps * norms) & jnp.isfinite(norms)
+
+    def some_left(carry: tuple[Array, SphereSolution]) -> Array:
+        return jnp.any(carry[0])
+
+    def redo(carry: tuple[Array, SphereSolution]) -> tuple[Array, SphereSolution]:
+        lost, found = carry
+        k = jnp.argmax(lost)
+        again = by_eigenvectors(A[k], b[k], radius[k])
+        return lost.at[k].set(False), jax.tree.map(lambda all_of, one: all_of.at[k].set(one), found, again)
+
+    return lax.while_loop(some_left, redo, (lost, found))[1]
+
+
+def _one(inside: bool, solve: Any, roundings: int, A: Array, b: Array, radius: Array) -> SphereSolution:
+    """On the unit sphere, with A and b divided by a power of two, lest squares overflow."""
     info = jnp.finfo(b.dtype)
-    A = 0.5 * (A + A.T)
-    unrolled = linalg.unrolls(UNROLL, n)
-    solve = secular.by_tridiagonal if unrolled else secular.by_eigenvectors
-    zero = (8 if unrolled else 2) * info.eps * linalg.max_norm(A) + info.tiny
-    found = solve(A, -b, radius, zero, steps=None, sphere=not inside)
-    onto = radius / jnp.sqrt(jnp.sum(found.step**2))  # V and Q are orthogonal to rounding only
-    x = found.step * jnp.where(found.interior, jnp.minimum(onto, 1.0), onto)
-    Ax = _product(A, x)
-    estimate = jnp.sum(x * (b - Ax)) / radius**2  # of least residual
-    multiplier = estimate if not inside else jnp.where(found.interior, 0.0, jnp.maximum(estimate, 0.0))
-    off = Ax + multiplier * x - b
-    return SphereSolution(x, jnp.sum(x * (Ax - 2 * b)), multiplier, jnp.sqrt(jnp.sum(off * off)), found.hard)
+    radius = jnp.where(radius > 0, radius, jnp.nan)  # a traced one may be anything
+    g = -b / radius
+    _, exponent = jnp.frexp(jnp.maximum(linalg.max_norm(A), jnp.max(jnp.abs(g))))
+    H, g = jnp.ldexp(A, -exponent), jnp.ldexp(g, -exponent)
+    zero = roundings * info.eps * linalg.max_norm(H) + info.tiny
+    found = solve(H, g, jnp.ones_like(radius), zero, steps=None, sphere=not inside)
+    onto = 1.0 / jnp.sqrt(jnp.sum(found.step**2))  # V and Q are orthogonal to rounding only
+    u = found.step * jnp.where(found.interior, jnp.minimum(onto, 1.0), onto)
+    Hu = _product(H, u)
+    estimate = -jnp.sum(u * (g + Hu))  # of least residual
+    mu = estimate if not inside else jnp.where(found.interior, 0.0, jnp.maximum(estimate, 0.0))
+    off = Hu + mu * u + g
+    residual = jnp.ldexp(jnp.sqrt(jnp.sum(off * off)), exponent) * radius
+    fun = jnp.ldexp(jnp.sum(u * (Hu + 2 * g)), exponent) * radius * radius
+    return SphereSolution(radius * u, fun, jnp.ldexp(mu, exponent), residual, found.hard)
 
 
 def _product(A: Array, x: Array) -> Array:
@@ -100,13 +126,18 @@ def _product(A: Array, x: Array) -> Array:
     return linalg.fold(jnp.add, [A[:, j] * x[j] for j in range(n)])
 
 
-@_one.defjvp
+@_solve.defjvp
 def _(inside: bool, primals: Any, tangents: Any) -> tuple[SphereSolution, SphereSolution]:
-    """From (A + mu I) x = b and x'x = radius^2, or mu = 0 inside the ball."""
-    A, b, radius = primals
-    dA, db, dradius = tangents
-    found = _one(inside, A, b, radius)
-    A, dA = 0.5 * (A + A.T), 0.5 * (dA + dA.T)
+    found = _solve(inside, *primals)
+    x, fun, mu = jax.vmap(functools.partial(_tangent, inside))(found, *primals, *tangents)
+    still: Any = np.zeros(found.hard_case.shape, jax.dtypes.float0)
+    return found, SphereSolution(x, fun, mu, jnp.zeros_like(found.residual), still)
+
+
+def _tangent(
+    inside: bool, found: SphereSolution, A: Array, b: Array, radius: Array, dA: Array, db: Array, dradius: Array
+) -> tuple[Array, Array, Array]:
+    """Of x, fun and multiplier, from (A + mu I) x = b and x'x = radius^2, or mu = 0 inside the ball."""
     x, mu = found.x, found.multiplier
     n = b.shape[0]
     free = jnp.sqrt(jnp.sum(x * x)) < radius * (1 - 8 * n * jnp.finfo(b.dtype).eps) if inside else jnp.zeros((), bool)
@@ -120,8 +151,7 @@ def _(inside: bool, primals: Any, tangents: Any) -> tuple[SphereSolution, Sphere
     moved = moved * jnp.where(found.hard_case, jnp.nan, 1.0).astype(b.dtype)  # a factor, so that transposes have it too
     dx, dmu = moved[:n], moved[n]
     dfun = jnp.sum(x * dAx) - 2 * jnp.sum(x * db) + 2 * jnp.sum(dx * (jnp.sum(A * x[None], axis=1) - b))
-    still: Any = np.zeros(found.hard_case.shape, jax.dtypes.float0)
-    return found, SphereSolution(dx, dfun, dmu, jnp.zeros_like(found.residual), still)
+    return dx, dfun, dmu
 
 
 def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array]:
@@ -130,7 +160,7 @@ def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array]:
         raise ValueError(f"A must have shape (..., n, n) with n at least 1; it has shape {A.shape}")
     if b.ndim < 1 or b.shape[-1] != A.shape[-1]:
         raise ValueError(f"b must have shape (..., {A.shape[-1]}) to go with A of shape {A.shape}; it has {b.shape}")
-    radius = jnp.asarray(radius)
+    radius = _floating("radius", radius)
     if not is_traced(radius) and not np.all((np.asarray(radius) > 0) & np.isfinite(radius)):
         raise ValueError(f"radius must be positive and finite; it is {radius}")
     try:
@@ -143,7 +173,12 @@ def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array]:
 
 
 def _floating(name: str, given: Any) -> Array:
-    array = jnp.asarray(given)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must hold real floating numbers; it has dtype {array.dtype}")
+    try:
+        array = jnp.asarray(None if isinstance(given, str) else given)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must hold real floating numbers; it is {given!r}") from None
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return array.astype(float)
+    if array.dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(f"{name} must hold real floating numbers, of float32 or float64; it has dtype {array.dtype}")
     return array

@@ -25,7 +25,7 @@ class Minimum(NamedTuple):
     energy: float
     hits: int  # ends of descents at it
     curvature: float  # smallest eigenvalue of the Hessian beside the rotations' zeros; nan where not examined
-    symmetry: int  # order of its point group, rotations and reflections, as far as 1e-6 can tell; 0 where not examined
+    symmetry: int  # order of its point group, rotations and reflections, as far as 1e-5 can tell; 0 where not examined
     dipole: float  # |sum of the charges' positions|
     points: np.ndarray  # (n, 3)
 
@@ -143,8 +143,9 @@ def _chunks(x: np.ndarray, size: int) -> list[np.ndarray]:
     return np.split(padded, len(padded) // size)
 
 
-def symmetry(points: np.ndarray, tolerance: float = 1e-6) -> int:
-    """Order of the point group of points (n, 3) on the sphere: rotations and reflections that permute them."""
+def symmetry(points: np.ndarray, tolerance: float = 1e-5) -> int:
+    """Order of the point group of points (n, 3) on the sphere: rotations and reflections that permute them, to within
+    ``tolerance``; 0 where it is infinite (n = 2)."""
     n = len(points)
     cosines = points @ points.T
     np.fill_diagonal(cosines, -np.inf)
@@ -154,16 +155,16 @@ def symmetry(points: np.ndarray, tolerance: float = 1e-6) -> int:
     if n == 2:
         return 0  # infinite
     potential = np.sum(1 / distances, axis=1)
-    same = np.abs(potential[:, None] - potential[None, :]) <= 10 * tolerance * potential[:, None]
+    same = np.abs(potential[:, None] - potential[None, :]) <= tolerance * potential[:, None]
     i = int(np.argmin(same.sum(axis=1)))
     j = int(np.argmin(np.where(cosines[i] > -0.999, distances[i], np.inf)))
     frame = _frame(points[i], points[j])
     order = 0
     for k in np.flatnonzero(same[i]):
-        for m in np.flatnonzero(same[j] & (np.abs(distances[k] - distances[i, j]) <= 10 * tolerance)):
+        for m in np.flatnonzero(same[j] & (np.abs(distances[k] - distances[i, j]) <= tolerance)):
             for sign in (1.0, -1.0):
                 image = points @ (frame.T * np.array([1.0, 1.0, sign])) @ _frame(points[k], points[m])
-                order += _permutes(points, image, 100 * tolerance)
+                order += _permutes(points, image, 10 * tolerance)
     return order
 
 

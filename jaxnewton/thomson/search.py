@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
+import re
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.driver import Report, solve_pool
+from jaxnewton.driver import Interruption, Report, solve_pool
 from jaxnewton.problem import Problem
 from jaxnewton.progress import bar
 from jaxnewton.starts import Rows, Starts
@@ -74,13 +77,13 @@ def run(
     if hops is None:
         hops = 0 if time_limit is None else 2**30
     total = None if hops == 2**30 else search.count * (1 + hops)
-    with bar(total) if progress else contextlib.nullcontext() as watch:
-        while found.rounds <= hops and found.finished:
+    with bar(total) if progress else contextlib.nullcontext() as watch, Interruption() as interruption:
+        while found.rounds <= hops and found.finished and not interruption.asked:
             if found.rounds and (_is_up(began, time_limit) or _is_low(found, until)):
                 break
             report = _round(search, found, watch)
             _add(search.n, found, report, search.count)
-            if checkpoint is not None:
+            if checkpoint is not None and found.finished:  # a round cut short is run anew
                 _save(search, found, checkpoint)
     return found
 
@@ -135,9 +138,16 @@ def _add(n: int, found: Found, report: Report, count: int) -> None:
     found.finished = report.finished is None or report.finished == count
 
 
+def describe(given: np.ndarray) -> str:
+    """Own starts, by what they are."""
+    return "given " + hashlib.sha256(np.ascontiguousarray(given).tobytes()).hexdigest()[:16]
+
+
 def _identity(search: Search) -> dict[str, Any]:
-    key = words(search.key)
-    return {"version": VERSION, "n": search.n, "starts": search.count, "kind": search.label, "key": key}
+    own = {"version": VERSION, "n": search.n, "starts": search.count, "kind": search.label, "key": words(search.key)}
+    tol, most = map(float, search.rules)
+    solver = re.sub(r" at 0x[0-9a-f]+", "", repr(search.solver))  # functions of Optax's have addresses
+    return own | {"solver": solver, "tol": tol, "max_steps": most}
 
 
 def _save(search: Search, found: Found, path: Path) -> None:
@@ -150,6 +160,7 @@ def _save(search: Search, found: Found, path: Path) -> None:
             x=found.ends.x,
             energy=found.ends.energy,
             hits=found.ends.hits,
+            **{f"stray_{name}": leaf for name, leaf in found.stray._asdict().items()},
             tally=found.tally,
             rounds=found.rounds,
             seconds=[found.compile_seconds, found.solve_seconds],
@@ -161,14 +172,15 @@ def _resumed(search: Search, path: Path) -> Found:
     try:
         with np.load(path) as saved:
             kept = dict(saved)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"checkpoint must be a file that a search wrote; {path} is not: {error}") from None
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
+        raise ValueError(f"checkpoint must be a file that a search wrote; {path} is none, or damaged") from None
     for name, own in _identity(search).items():
         if name not in kept or not np.array_equal(kept[name], own):
             came = kept.get(name, "not in it")
             raise ValueError(f"checkpoint {path} is of another search: its {name} is {came}, this one's {own}")
     found = nothing(search.n)
-    found.ends = Ends(kept["x"], kept["energy"], kept["hits"])
+    found.ends = Ends(*(kept[name] for name in Ends._fields))
+    found.stray = Ends(*(kept[f"stray_{name}"] for name in Ends._fields))
     found.tally, found.rounds = kept["tally"], int(kept["rounds"])
     found.compile_seconds, found.solve_seconds = map(float, kept["seconds"])
     return found

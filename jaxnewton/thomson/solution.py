@@ -25,10 +25,10 @@ from jaxnewton.types import Array, Solver, Status
 DEFAULT_STARTS = 256
 MEMORY = 3  # pairs of L-BFGS: with 3, 5, 8 a descent at n = 32 takes 52, 51, 51 trips, and 1, 1.1, 1.3 of the time
 SEARCH_TOL = 1e-5  # of descents: their energies are right to about its square, and Newton's method does the rest
-BELOW = 1e-10  # relative: an energy so far below the best known one is another minimum, and a discovery
+BELOW = 1e-11  # relative: an energy so far below the best known one is another minimum, and a discovery
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ThomsonSolution:
     """The lowest minimum found, with what certifies it, and the others. Arrays are float64."""
 
@@ -37,12 +37,20 @@ class ThomsonSolution:
     gradient_norm: float  # Euclidean norm of the tangent gradient
     curvature: float  # smallest eigenvalue of the Riemannian Hessian beside the rotations' zeros
     null_modes: int  # eigenvalues that are zero to rounding; 3 rotations, 2 for n = 2
-    certified: bool  # stationary to rounding, exactly the rotations' null modes, all other eigenvalues positive
-    minima: list[Minimum]  # distinct up to rotation, reflection and relabelling, lowest first; each begins energy, hits
+    certified: bool  # a descent's success, gradient_norm at most 1e-11 n ||H|| (rounding leaves far less), exactly the
+    #                  rotations' null modes, all other eigenvalues positive
+    minima: list[Minimum]  # distinct up to rotation, reflection and relabelling, lowest first; the 32 lowest are
+    #                       examined by their Hessians, of the others curvature is nan
     counts: dict[Status, int]  # how the starts ended
     rounds: int  # of the search: the first and the hops
     compile_seconds: float
     solve_seconds: float
+
+    def __repr__(self) -> str:
+        verdict = "certified" if self.certified else "not certified"
+        hits = self.minima[0].hits if self.minima else 0
+        found = f"{len(self.minima)} minima, {hits} of {sum(self.counts.values())} starts at the lowest"
+        return f"ThomsonSolution(n={len(self.points)}, energy={self.energy:.9f}, {verdict}, {found})"
 
     @property
     def discovery(self) -> bool:
@@ -105,7 +113,8 @@ def solve(
     A first round of ``starts`` descents runs in the pool, by L-BFGS; then come rounds of basin hopping (Wales & Doye
     1997), each of as many descents from moves of the lowest minima so far: charges of high potential put into holes,
     caps turned, everything shaken, and some fresh starts. The lowest distinct ends are polished by Newton's method and
-    certified by their Hessians. What is found depends on the key alone, not on width, devices or interruptions.
+    certified by their Hessians. The same call finds the same, in one run or resumed; with another width or machine the
+    last digits differ, and since moves start from them, a search with hops may take another course.
 
     Float64 is switched on for the call alone where JAX runs in float32: energies of different minima agree to more
     digits than float32 has.
@@ -127,14 +136,15 @@ def solve(
         TypeError, ValueError: an argument is not of the form above; the message names it.
         InterruptedError: Ctrl-C came before any start had ended; later, what was found is returned.
     """
-    check_n(n)
+    n = check_n(n)
+    check_kind(kind)
     chosen = LBFGS(memory=MEMORY) if solver is None else checks.solver(solver)
     problem = AmbientCharges(n) if solver is None else Charges(n)
     if tol is None and solver is None:
         tol = SEARCH_TOL
     hops = None if hops is None else _whole("hops", hops)
     for name, value in (("time_limit", time_limit), ("until", until)):
-        if value is not None and not (isinstance(value, (int, float)) and value > 0):
+        if value is not None and not (isinstance(value, (int, float, np.number)) and value > 0):
             raise ValueError(f"{name} must be a positive number; it is {value!r}")
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
@@ -152,6 +162,8 @@ def solve(
             devices=checks.devices(devices),
         )
         at = None if checkpoint is None else Path(checkpoint)
+        if at is not None and not at.resolve().parent.is_dir():
+            raise ValueError(f"checkpoint: there is no folder {at.resolve().parent}")
         found = search.run(plan, hops, time_limit, until, at, checks.flag("progress", progress))
         return _solution(n, found)
 
@@ -168,7 +180,6 @@ def _first(given: Any, n: int, key: Array, kind: str) -> tuple[Any, int, str]:
     """The first round's starts, how many, and what they are called."""
     if np.ndim(given) == 0:
         count = checks.positive("starts", given) or DEFAULT_STARTS
-        check_kind(kind)
         if kind in OF_THE_HOST:
             return lambda: _rows(configurations(key, n, count, kind), n), count, kind
         made = recipe(key, n, count, kind, jnp.float64)
@@ -177,9 +188,10 @@ def _first(given: Any, n: int, key: Array, kind: str) -> tuple[Any, int, str]:
     if points.ndim != 3 or points.shape[1:] != (n, 3) or not len(points):
         raise ValueError(f"starts must be a number or configurations (count, {n}, 3); its shape is {points.shape}")
     norms = np.linalg.norm(points, axis=2, keepdims=True)
-    if not np.all(norms > 0):
-        raise ValueError("starts must hold points other than the origin; some point has no direction")
-    return lambda: _rows(points / norms, n), len(points), "given"
+    if not np.all((norms > 0) & np.isfinite(norms)):
+        bad = int(np.argmin(np.all((norms > 0) & np.isfinite(norms), axis=(1, 2))))
+        raise ValueError(f"starts must hold finite points other than the origin; configuration {bad} has another")
+    return lambda: _rows(points / norms, n), len(points), search.describe(points)
 
 
 def _rows(points: Any, n: int) -> Starts:
@@ -187,14 +199,16 @@ def _rows(points: Any, n: int) -> Starts:
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"{name} must be a whole number of at least 0; it is {value!r}")
-    return value
+    return int(value)
 
 
 def _solution(n: int, found: search.Found) -> ThomsonSolution:
     ends = found.ends if len(found.ends.energy) else found.stray
     if not len(ends.energy):
+        if found.tally[Status.NONFINITE]:
+            raise ValueError("starts must have finite energies; in every one of these, charges coincide")
         raise InterruptedError("interrupted before any start had ended")
     examined = examine(n, ends.x[:EXAMINED])
     tally, minima = found.tally.copy(), [one for one in examined if one.status is Status.CONVERGED]

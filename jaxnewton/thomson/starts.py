@@ -99,6 +99,6 @@ def check_kind(kind: Any) -> str:
 
 def check_n(n: Any) -> int:
     """A number of charges."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
         raise ValueError(f"n must be a whole number of at least 2 charges; it is {n!r}")
-    return n
+    return int(n)
