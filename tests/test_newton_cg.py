@@ -8,8 +8,8 @@ from problems import GROUPS, any_of, group_starts
 
 import jaxnewton as jn
 from jaxnewton import Status
+from jaxnewton.secular import minimise_over_ball
 from jaxnewton.solvers.newton_cg import steihaug
-from jaxnewton.sphere import minimise_over_ball
 
 
 def extended_rosenbrock(x):
