@@ -170,7 +170,7 @@ def _save(search: Search, found: Found, path: Path) -> None:
 
 def _resumed(search: Search, path: Path) -> Found:
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:
             kept = dict(saved)
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
         raise ValueError(f"checkpoint must be a file that a search wrote; {path} is none, or damaged") from None
