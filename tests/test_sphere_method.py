@@ -132,10 +132,17 @@ def test_batch_agrees_with_one_by_one_and_with_any_width():
     T = tensor()
     batch = jn.sphere.minimize_batch(form, starts, (T,), width=7, devices=1)
     other = jn.sphere.minimize_batch(form, starts, (T,), width=40, devices=3)
-    np.testing.assert_allclose(batch.x, other.x, atol=1e-9)
+    np.testing.assert_allclose(batch.fun, other.fun, rtol=1e-12)
+    assert np.max(apart(batch.x, other.x)) <= 1e-9
     for k in range(5):
         one = jn.sphere.minimize(form, starts[k], (T,))
-        np.testing.assert_allclose(batch.x[k], one.x, atol=1e-9)
+        assert apart(batch.x[k], one.x) <= 1e-9
+
+
+def apart(x, y):
+    """The form is even: rounding may choose between a minimum and its mirror image."""
+    x, y = np.asarray(x), np.asarray(y)
+    return np.minimum(np.abs(x - y).max(axis=-1), np.abs(x + y).max(axis=-1))
 
 
 def test_pytrees_and_a_start_without_direction():
