@@ -30,8 +30,8 @@ import jaxnewton as jn
 from jaxnewton import checks
 from jaxnewton.driver import solve_pool
 from jaxnewton.solvers.lbfgs import LBFGS
+from jaxnewton.thomson.api import MEMORY, default_width
 from jaxnewton.thomson.charges import AmbientCharges
-from jaxnewton.thomson.solution import MEMORY, default_width
 from jaxnewton.thomson.starts import recipe
 
 Array = jax.Array

@@ -17,6 +17,7 @@ Runs are interleaved; ratios are taken within a repeat. Beside them, a dense sol
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -158,43 +159,44 @@ def judged(x: np.ndarray, b: np.ndarray, beta: np.ndarray, lam: np.ndarray) -> s
     return f"{residual:.0e} | {x @ Ax - 2 * b @ x - minimum(lam, beta):.0e}"
 
 
+PEERS = {"eigsh + minres": by_eigsh, "trust-krylov": by_krylov}
+
+
+def ours(b: np.ndarray) -> tuple[int, np.ndarray]:
+    """Products, and x."""
+    found = minimize_quadratic_large(product, b, tol=TOL)
+    return int(found.nmatvec), np.asarray(found.x)
+
+
+def theirs(method: Callable[[Product, np.ndarray], np.ndarray], b: np.ndarray) -> tuple[int, np.ndarray]:
+    matvec = Counted()
+    x = method(matvec, b)
+    return matvec.calls, x
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--side", type=int, default=100, help="n is its square")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dense", type=int, default=2000, help="n of the dense solve; 0: none")
-    parser.add_argument("--peers", nargs="*", default=["eigsh + minres", "trust-krylov"])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     lam = eigenvalues(options.side)
     print(f"n = {options.side**2}; SciPy {scipy.__version__}, jax {jax.__version__}, {jax.default_backend()}\n")
     print("| case | method | products | residual | over the minimum | time / ours | spread |")
     print("|---|---|--:|--:|--:|--:|--:|")
-    peers = {"eigsh + minres": by_eigsh, "trust-krylov": by_krylov}
     for name, (length, orthogonal) in CASES.items():
         b, beta = right_hand_side(options.side, length, orthogonal)
-        seconds: dict[str, list[float]] = {}
+        methods = {"ours": ours} | {peer: functools.partial(theirs, PEERS[peer]) for peer in options.peers}
+        seconds: dict[str, list[float]] = {method: [] for method in methods}
         last: dict[str, tuple[int, np.ndarray]] = {}
-
-        def timed(method: str, run: Callable[[], tuple[int, np.ndarray]]) -> None:
-            began = time.perf_counter()
-            last[method] = run()  # noqa: B023
-            seconds.setdefault(method, []).append(time.perf_counter() - began)  # noqa: B023
-
-        def ours() -> tuple[int, np.ndarray]:
-            found = minimize_quadratic_large(product, b, tol=TOL)  # noqa: B023
-            return int(found.nmatvec), np.asarray(found.x)
-
-        def theirs(method: Any) -> tuple[int, np.ndarray]:
-            matvec = Counted()
-            x = method(matvec, b)  # noqa: B023
-            return matvec.calls, x
-
-        ours()
+        ours(b)
         for _ in range(options.repeats):
-            timed("ours", ours)
-            for peer in options.peers:
-                timed(peer, lambda peer=peer: theirs(peers[peer]))
+            for method, solve in methods.items():
+                began = time.perf_counter()
+                last[method] = solve(b)
+                seconds[method].append(time.perf_counter() - began)
         for method, times in seconds.items():
             ratios = [t / mine for t, mine in zip(times, seconds["ours"], strict=True)]
             calls, x = last[method]

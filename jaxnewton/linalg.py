@@ -43,6 +43,7 @@ def full_products() -> Iterator[None]:
     By default a GPU rounds the factors to 10 bits: f, g and standard errors then have three or four digits, and ends
     that are 0.01 off the minimum cannot be told from it.
     """
+    # JAX makes its config's attributes at import, where pyright does not see them.
     said = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     right = said is not None or jax.default_backend() == "cpu"
     with contextlib.nullcontext() if right else jax.default_matmul_precision("highest"):
@@ -50,8 +51,8 @@ def full_products() -> Iterator[None]:
 
 
 def each(fn: Callable[..., Any], *args: Any) -> Any:
-    """``fn`` over leading axes, where it calls LAPACK: one by one on CPU (see ``_one_by_one``), else all at once."""
-    return lax.map(lambda args: fn(*args), args) if jax.default_backend() == "cpu" else jax.vmap(fn)(*args)
+    """``fn`` over leading axes, where it calls LAPACK: one by one on CPU, else all at once."""
+    return jax.vmap(_one_by_one(fn))(*args)
 
 
 def eigh(H: Array) -> tuple[Array, Array]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnewton.thomson.polyhedron import polyhedron
+
 DEFECTS = {4: "tab:blue", 5: "tab:red", 6: "0.6", 7: "tab:green"}  # colours of charges, by their neighbours
 TALLEST = 60.0  # inches of a picture of coefficients
 
@@ -21,8 +23,6 @@ def thomson(points: Any, path: str | os.PathLike[str], *, title: str = "") -> No
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from jaxnewton.thomson.polyhedron import polyhedron
-
     points = np.asarray(points)
     solid = polyhedron(points)
     figure = require()(figsize=(6, 6), layout="constrained")

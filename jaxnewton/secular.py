@@ -40,9 +40,16 @@ def minimise_over_ball(H: Array, g: Array, radius: Array, resolution: Array, ste
 
     ``resolution``: how near to zero an eigenvalue counts as zero.
     """
-    if linalg.unrolls(linalg.UNROLL_TRIDIAGONAL, g.shape[0]):
-        return by_tridiagonal(H, g, radius, resolution, steps)
-    return by_eigenvectors(H, g, radius, resolution, steps)
+    return _path(g)(H, g, radius, resolution, steps)
+
+
+def minimise_over_sphere(H: Array, g: Array, radius: Array, resolution: Array) -> Minimiser:
+    """The global minimiser over the sphere, to the last digit."""
+    return _path(g)(H, g, radius, resolution, steps=None, sphere=True)
+
+
+def _path(g: Array) -> Callable[..., Minimiser]:
+    return by_tridiagonal if linalg.unrolls(linalg.UNROLL_TRIDIAGONAL, g.shape[0]) else by_eigenvectors
 
 
 def by_eigenvectors(
@@ -56,11 +63,11 @@ def by_eigenvectors(
     gaps = lam - lowest
     least = resolution if sphere else jnp.maximum(lowest, resolution)
 
-    def secular(t: Array) -> Array:
+    def newton(t: Array) -> Array:
         s = b / (gaps + t)
-        return jnp.maximum(_newton(t, jnp.sum(s * s), jnp.sum(s * s / (gaps + t)), radius), t)
+        return _newton(t, jnp.sum(s * s), jnp.sum(s * s / (gaps + t)), radius)
 
-    t = _iterate(secular, jnp.maximum(least, jnp.max(jnp.abs(b) / radius - gaps)), 0.0, steps)
+    t = _iterate(newton, jnp.maximum(least, jnp.max(jnp.abs(b) / radius - gaps)), 0.0, steps)
     inside = t <= least  # s(least) does not reach the boundary
     hard = inside if sphere else inside & (lowest < -resolution)
     boundary = ~inside | hard
@@ -91,14 +98,11 @@ def by_tridiagonal(
         slope = linalg.dot(z, [t * r for t, r in zip(z, factors.r, strict=True)])
         return _newton(mu, linalg.dot(s, s), slope, radius)
 
-    def secular(mu: Array) -> Array:
-        return jnp.maximum(newton(mu), mu)
-
     reach = jnp.sqrt(linalg.dot(b, b)) / radius
     start = jnp.maximum(least, reach - tridiagonal.bounds(T)[1])
     if steps is None:  # from the right of the root, Newton's method leads to its left
         start = jnp.maximum(start, jnp.where(reach > 0, newton(reach + least), start))
-    mu = _iterate(secular, start, lowest, steps)
+    mu = _iterate(newton, start, lowest, steps)
     inside = mu <= least  # s(least) does not reach the boundary
     hard = inside if sphere else inside & (lowest < -resolution)
     boundary = ~inside | hard
@@ -119,27 +123,31 @@ def by_tridiagonal(
     return Minimiser(step, mu, predicted, lowest, ~boundary, hard)
 
 
-def dot(a: Vector, b: Vector) -> Array:
+def _dot(a: Vector, b: Vector) -> Array:
     """a'b, of vectors cut into pieces of any shape."""
     return jnp.sum(linalg.dot(a, b))
 
 
 def _iterate(step: Callable[[Array], Array], start: Array, pole: Any, steps: int | None) -> Array:
-    """``steps`` steps of an iteration that does not decrease; None: to the last digit of t + ``pole``.
+    """``steps`` steps, none of which may decrease t; None: to the last digit of t + ``pole``.
 
-    It converges quadratically: after a step of half the digits, all are right.
+    They converge quadratically: after a step of half the digits, all are right.
     """
+
+    def upward(_: Any, t: Array) -> Array:
+        return jnp.maximum(step(t), t)
+
     if steps is not None:
-        return lax.fori_loop(0, steps, lambda _, t: step(t), start)
+        return lax.fori_loop(0, steps, upward, start)
     half = float(jnp.finfo(start.dtype).eps) ** 0.5
-    t = lax.fori_loop(0, USUAL_STEPS, lambda _, t: step(t), start)
+    t = lax.fori_loop(0, USUAL_STEPS, upward, start)
 
     def growing(carry: tuple[Array, Array, Array]) -> Array:
         return carry[1] & (carry[2] < MOST_STEPS)
 
     def one(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         t, _, k = carry
-        new = step(t)
+        new = upward(k, t)
         return new, new - t > half * (new + pole), k + 1
 
     return lax.while_loop(growing, one, (t, jnp.isfinite(t), jnp.zeros((), jnp.int32)))[0]
@@ -153,7 +161,7 @@ def _newton(mu: Array, norm2: Array, slope: Array, radius: Array) -> Array:
 
 def _onto_ball(s: Vector, u: Vector, radius: Array, boundary: Array) -> Vector:
     """s cut back to the ball; on ``boundary``, where it falls short, s + tau u there, tau the root nearer to zero."""
-    norm = jnp.sqrt(dot(s, s))
+    norm = jnp.sqrt(_dot(s, s))
     factor = jnp.where(norm > radius, radius / norm, 1.0)
     s = [t * factor for t in s]
     missing = jnp.maximum(radius**2 - norm**2, 0.0)
@@ -167,11 +175,11 @@ def _onto_sphere(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array,
     ``shifted``: ||(H + mu I) u||. The last digits of mu move s along u only, and by much where H + mu I is nearly
     singular; a factor would spoil the rest of s there.
     """
-    norm = jnp.sqrt(dot(s, s))
+    norm = jnp.sqrt(_dot(s, s))
     missing = (radius - norm) * (radius + norm)
     tau = _along(s, u, missing)
     factor = radius / jnp.where(norm > 0, norm, 1.0)
-    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(dot(b, b))
+    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(_dot(b, b))
     along = better | (norm == 0)
     factor, tau = jnp.where(boundary & ~along, factor, 1.0), jnp.where(boundary & along, tau, 0.0)
     return [t * factor + tau * v for t, v in zip(s, u, strict=True)]
@@ -179,7 +187,7 @@ def _onto_sphere(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array,
 
 def _along(s: Vector, u: Vector, missing: Array) -> Array:
     """The tau nearer to zero with ||s + tau u||^2 = ||s||^2 + missing; the nearest there is if there is none."""
-    along = dot(s, u)
+    along = _dot(s, u)
     root = jnp.sqrt(jnp.maximum(along * along + missing, 0.0))
     reach = jnp.abs(along) + root
     tau = missing / jnp.where(reach > 0, reach, 1.0)

@@ -153,11 +153,10 @@ def bounds(t: Tridiagonal) -> tuple[Array, Array]:
 def lowest_eigenvalue(t: Tridiagonal, resolution: Array, to_the_end: bool = False) -> tuple[Array, Array]:
     """The smallest eigenvalue, and a point about ``resolution`` left of it where T - point I is positive definite.
 
-    ``to_the_end``: not after ``LAGUERRE_STEPS`` steps, but when the point does not move.
-
     Laguerre's iteration on det(T - x I) from the left of all roots, where it is monotone (Wilkinson 1965, chapter 7).
-    It starts at the best of a few probes towards zero, since the spectra met near a solution are graded, and takes the
-    multiplicity of the nearest root from the traces of the inverse; where that went too far, the plain step follows.
+    It takes the multiplicity of the nearest root from the traces of the inverse; where that went too far, the plain
+    step follows. ``LAGUERRE_STEPS`` steps start at the best of a few probes towards zero, since the spectra met near a
+    solution are graded; ``to_the_end``, they start left of all roots and go on until the point does not move.
     """
     n = len(t.d)
     if n <= 2:
@@ -168,15 +167,7 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array, to_the_end: bool = Fals
     safe = jnp.where(norm > 0, norm, 1.0)  # work on T / norm: the squared traces must not overflow
     t = t._replace(d=[d / safe for d in t.d], e=[e / safe for e in t.e])
     left, right, resolution = left / safe, right / safe, jnp.maximum(resolution / safe, jnp.finfo(norm.dtype).eps)
-    grades = 1e-3 ** jnp.arange(1, 5 if jnp.finfo(norm.dtype).eps < 1e-12 else 3, dtype=norm.dtype)
-    probes = jnp.concatenate([-grades, -4.0 * resolution[None], jnp.zeros_like(norm)[None]])
-
-    def probe(k: Array, good: Array) -> Array:
-        return jnp.where(is_definite(factor(t, -probes[k]).r), jnp.maximum(good, probes[k]), good)
-
     start = left - 0.01 * (right - left) - resolution
-    if not to_the_end:
-        start = lax.fori_loop(0, probes.shape[0], probe, start)
 
     def step(_: Any, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, good, plain, failed = carry
@@ -191,9 +182,12 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array, to_the_end: bool = Fals
         further = jnp.where(definite, x + n / (trace1 + jnp.sqrt((n - m) / m * spread)), plain)
         return jnp.maximum(further - resolution, good), good, plain, ~definite
 
-    carry = (start, start, start, jnp.zeros_like(start, bool))
+    def fresh(start: Array) -> tuple[Array, ...]:
+        return start, start, start, jnp.zeros_like(start, bool)
+
     if not to_the_end:
-        _, good, estimate, _ = lax.fori_loop(0, LAGUERRE_STEPS, step, carry)
+        start = _probed(t, start, resolution)
+        _, good, estimate, _ = lax.fori_loop(0, LAGUERRE_STEPS, step, fresh(start))
         return estimate * norm, good * norm
 
     def moving(carry: tuple[Array, Array, tuple[Array, ...]]) -> Array:
@@ -204,9 +198,20 @@ def lowest_eigenvalue(t: Tridiagonal, resolution: Array, to_the_end: bool = Fals
         new = step(k, at)
         return k + 1, new[3] | (new[0] > at[0] + 0.1 * resolution), new
 
-    first = (jnp.zeros((), jnp.int32), jnp.isfinite(norm), carry)
+    first = (jnp.zeros((), jnp.int32), jnp.isfinite(norm), fresh(start))
     _, good, estimate, _ = lax.while_loop(moving, one, first)[2]
     return estimate * norm, good * norm
+
+
+def _probed(t: Tridiagonal, start: Array, resolution: Array) -> Array:
+    """The rightmost of ``start`` and a few points towards zero that is left of all eigenvalues of T, of norm 1."""
+    grades = 1e-3 ** jnp.arange(1, 5 if jnp.finfo(start.dtype).eps < 1e-12 else 3, dtype=start.dtype)
+    probes = jnp.concatenate([-grades, -4.0 * resolution[None], jnp.zeros_like(start)[None]])
+
+    def probe(k: Array, good: Array) -> Array:
+        return jnp.where(is_definite(factor(t, -probes[k]).r), jnp.maximum(good, probes[k]), good)
+
+    return lax.fori_loop(0, probes.shape[0], probe, start)
 
 
 def _lower_root(a: Array, c: Array, b: Array) -> Array:

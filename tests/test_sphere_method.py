@@ -119,7 +119,10 @@ def test_derivatives_of_the_solution():
 
 def test_a_saddle_is_left_and_a_maximum_named():
     A = np.diag([-1.0, 0.0, 1.0])
-    rayleigh = lambda x, A: x @ A @ x  # noqa: E731
+
+    def rayleigh(x, A):
+        return x @ A @ x
+
     found = jn.sphere.minimize(rayleigh, np.array([0.0, 1.0, 0.0]), (A,))
     assert found.success
     assert float(found.fun) == pytest.approx(-1.0, abs=1e-14)

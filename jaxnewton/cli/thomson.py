@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +95,7 @@ def _report(n: int, starts: int, seed: int, kind: str, found: charges.ThomsonSol
             {
                 "energy": one.energy,
                 "hits": one.hits,
-                "smallest_eigenvalue": None if one.symmetry == 0 and n > 2 else one.curvature,
+                "smallest_eigenvalue": None if math.isnan(one.curvature) else one.curvature,
                 "point_group_order": one.symmetry or None,
                 "dipole": one.dipole,
             }

@@ -71,10 +71,8 @@ class SphereModel(SecondOrder):
         top = jnp.where(norm > 0, norm, 1.0)
         zero = resolution(top, n)
         near = secular.minimise_over_ball(_projected(H, x / radius, top), g, trust, zero)
-        reduced = linalg.unrolls(linalg.UNROLL_TRIDIAGONAL, n)
-        minimise = secular.by_tridiagonal if reduced else secular.by_eigenvectors
         linear = g - jnp.sum(H * x[None], axis=1)  # the model as a quadratic of x + s
-        far = minimise(H, linear, radius, zero, steps=None, sphere=True).step - x
+        far = secular.minimise_over_sphere(H, linear, radius, zero).step - x
         promised = -jnp.sum(g * far) - 0.5 * jnp.sum(far * jnp.sum(H * far[None], axis=1))
 
         everywhere = (trust >= 2.0 * radius) & (promised > zero * radius**2)  # else far may be another minimiser

@@ -15,7 +15,7 @@ from jaxnewton.loop import over_lanes
 from jaxnewton.types import Array, is_traced
 
 LOST = 16  # eps: a residual that is not rounding's
-UNROLL = {"cpu": 8}  # largest n reduced by unrolled code; see linalg.py for what it costs to compile
+UNROLL = {"cpu": 8, "gpu": linalg.UNROLL_TRIDIAGONAL["gpu"]}  # largest n; see linalg.py for what it costs to compile
 
 
 class SphereSolution(NamedTuple):
@@ -54,9 +54,8 @@ def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = Fals
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
-    A, b, radius = _checked(A, b, radius)
+    A, b, radius, stack = _checked(A, b, radius)
     n = b.shape[-1]
-    stack = jnp.broadcast_shapes(A.shape[:-2], b.shape[:-1], radius.shape)
     if not isinstance(inside, bool):
         raise TypeError(f"inside must be True or False; it is {inside!r}")
     flat = (
@@ -154,7 +153,8 @@ def _tangent(
     return dx, dfun, dmu
 
 
-def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array]:
+def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array, tuple[int, ...]]:
+    """The three in one dtype, and their leading axes."""
     A, b = _floating("A", A), _floating("b", b)
     if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
         raise ValueError(f"A must have shape (..., n, n) with n at least 1; it has shape {A.shape}")
@@ -164,12 +164,12 @@ def _checked(A: Any, b: Any, radius: Any) -> tuple[Array, Array, Array]:
     if not is_traced(radius) and not np.all((np.asarray(radius) > 0) & np.isfinite(radius)):
         raise ValueError(f"radius must be positive and finite; it is {radius}")
     try:
-        jnp.broadcast_shapes(A.shape[:-2], b.shape[:-1], radius.shape)
+        stack = np.broadcast_shapes(A.shape[:-2], b.shape[:-1], radius.shape)
     except ValueError:
         shapes = f"{A.shape[:-2]} of A, {b.shape[:-1]} of b and {radius.shape} of radius"
         raise ValueError(f"the leading axes {shapes} do not broadcast") from None
     dtype = jnp.promote_types(A.dtype, b.dtype)
-    return A.astype(dtype), b.astype(dtype), radius.astype(dtype)
+    return A.astype(dtype), b.astype(dtype), radius.astype(dtype), stack
 
 
 def _floating(name: str, given: Any) -> Array:

@@ -30,9 +30,27 @@ def energy(points: Any) -> Array:
     return jnp.sum(1 / jnp.sqrt(jnp.sum(difference**2, axis=-1)), axis=-1)
 
 
+def flat(p: Array) -> Array:
+    """Points (3, n), scaled to the sphere, as x (3 n,)."""
+    return (p / jnp.sqrt(jnp.sum(p * p, axis=0))[None]).reshape(-1)
+
+
 @dataclasses.dataclass(frozen=True)
-class Charges(Problem):
-    """The problem that the pool solves: x is (3 n,), x, y and z of all points in turn; g is (2 n,), likewise.
+class OnSpheres(Problem):
+    """A problem of n points: x is (3 n,), x, y and z of all points in turn."""
+
+    n: int
+
+    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
+        if needs is Needs.PRODUCT:  # a function of one lane's vector
+            return super().evaluate_lanes(x, args, axes, needs)
+        first = jax.vmap(lambda x: self.evaluate(x, args, needs))(x.T)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), first)
+
+
+@dataclasses.dataclass(frozen=True)
+class Charges(OnSpheres):
+    """The energy with its Riemannian derivatives: g is (2 n,), both tangent components of all points in turn.
 
     Args:
         n: number of charges.
@@ -40,7 +58,6 @@ class Charges(Problem):
             change; with it the Hessian at a minimum is positive definite, and smaller eigenvalues are not touched.
     """
 
-    n: int
     deflate: bool = True
 
     def size(self, x: Array) -> int:
@@ -52,14 +69,7 @@ class Charges(Problem):
         p = x.reshape(3, self.n)
         a, b = _frame(p)
         s = step.reshape(2, self.n)
-        moved = p + a * s[0][None] + b * s[1][None]
-        return (moved / jnp.sqrt(jnp.sum(moved**2, axis=0))[None]).reshape(-1)
-
-    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
-        if needs is Needs.PRODUCT:  # a function of one lane's vector
-            return super().evaluate_lanes(x, args, axes, needs)
-        first = jax.vmap(lambda x: self.evaluate(x, args, needs))(x.T)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), first)
+        return flat(p + a * s[0][None] + b * s[1][None])
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         del args
@@ -100,18 +110,15 @@ class Charges(Problem):
 
 
 @dataclasses.dataclass(frozen=True)
-class AmbientCharges(Problem):
+class AmbientCharges(OnSpheres):
     """The same energy for solvers that compare gradients at different points: g is (3 n,), tangent, but not in a frame.
 
     The frames of ``Charges`` turn from point to point, which spoils differences of gradients. Gradients only.
     """
 
-    n: int
-
     def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
         del args
-        moved = (x + step).reshape(3, self.n)
-        return (moved / jnp.sqrt(jnp.sum(moved**2, axis=0))[None]).reshape(-1)
+        return flat((x + step).reshape(3, self.n))
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         if needs is not Needs.GRADIENT:
@@ -122,11 +129,6 @@ class AmbientCharges(Problem):
         pulled = _product(inverse**3, p)
         g = pulled - p * jnp.sum(pulled * p, axis=0)[None]
         return Evaluation(0.5 * jnp.sum(inverse), g.reshape(-1), None)
-
-    def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
-        del axes
-        f, g, _ = jax.vmap(lambda x: self.evaluate(x, args, needs))(x.T)
-        return Evaluation(f, g.T, None)
 
 
 def potentials(p: Array) -> Array:

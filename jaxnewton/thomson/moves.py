@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnewton.thomson.charges import potentials
-from jaxnewton.thomson.starts import flat
+from jaxnewton.thomson.charges import flat, potentials
 from jaxnewton.types import Array
 
 MOST_MOVED = 3  # charges that are put elsewhere at once
@@ -48,18 +47,22 @@ def moved(rng: np.random.Generator, population: np.ndarray, count: int) -> Array
     parents[fresh] = rng.normal(size=(fresh.sum(), 3 * n))
     spacing = math.sqrt(4 * math.pi / n)
     kind = np.where(fresh, 2.0, rng.random(count))  # the fresh are shaken, and stay random
-    many = rng.integers(1, MOST_MOVED + 1, count)
-    angle, height = rng.uniform(0, 2 * math.pi, count), rng.uniform(-0.3, 0.9, count)
-    shake = rng.uniform(0.1, 0.6, (count, 1, 1)) * spacing * rng.normal(size=(count, 3, n))
-    noise, axis = rng.normal(size=(count, MOST_MOVED, n)), rng.normal(size=(count, 3))
+    drawn = {
+        "kind": kind,
+        "many": rng.integers(1, MOST_MOVED + 1, count),
+        "angle": rng.uniform(0, 2 * math.pi, count),
+        "height": rng.uniform(-0.3, 0.9, count),
+        "shake": rng.uniform(0.1, 0.6, (count, 1, 1)) * spacing * rng.normal(size=(count, 3, n)),
+        "noise": rng.normal(size=(count, MOST_MOVED, n)),
+        "axis": rng.normal(size=(count, 3)),
+    }
     seeds = rng.integers(2**63, size=count)
     blocks = []
     for i in range(0, count, AT_ONCE):
         part = np.minimum(np.arange(i, i + AT_ONCE), count - 1)
-        places = np.stack([np.random.default_rng(s).normal(size=(MOST_MOVED, 3, HOLES * n)) for s in seeds[part]])
-        own: Any = [leaf[part] for leaf in (kind, many, noise, axis, height, angle, shake)]
-        chance = Chance(*own[:3], places, *own[3:])  # pyright: ignore[reportCallIssue]
-        blocks.append(_moved(parents[part], chance))
+        places: Any = np.stack([np.random.default_rng(s).normal(size=(MOST_MOVED, 3, HOLES * n)) for s in seeds[part]])
+        own: dict[str, Any] = {name: leaf[part] for name, leaf in drawn.items()}
+        blocks.append(_moved(parents[part], Chance(places=places, **own)))
     return jnp.concatenate(blocks)[:count]
 
 

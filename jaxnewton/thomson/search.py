@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import re
 import time
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton.driver import Interruption, Report, solve_pool
@@ -74,11 +72,12 @@ def run(
     """Rounds until ``hops`` have followed the first, the time is up, or an energy of at most ``until`` is found."""
     began = time.perf_counter()
     found = _resumed(search, checkpoint) if checkpoint is not None and checkpoint.exists() else nothing(search.n)
-    if hops is None:
-        hops = 0 if time_limit is None else 2**30
-    total = None if hops == 2**30 else search.count * (1 + hops)
+    total = None
+    if hops is not None or time_limit is None:
+        hops = hops or 0
+        total = search.count * (1 + hops)
     with bar(total) if progress else contextlib.nullcontext() as watch, Interruption() as interruption:
-        while found.rounds <= hops and found.finished and not interruption.asked:
+        while (hops is None or found.rounds <= hops) and found.finished and not interruption.asked:
             if found.rounds and (_is_up(began, time_limit) or _is_low(found, until)):
                 break
             report = _round(search, found, watch)
@@ -106,7 +105,7 @@ def _round(search: Search, found: Found, watch: Any) -> Report:
     def onward(finished: int, tally: Array, best: float) -> None:
         lowest = min(best, float(found.ends.energy[0])) if len(found.ends.energy) else best
         all_of = np.sum(np.asarray(tally).reshape(-1, len(Status)), axis=0) + found.tally
-        watch(finished + int(found.tally.sum()), jnp.asarray(all_of), lowest)
+        watch(finished + int(found.tally.sum()), all_of, lowest)
 
     return solve_pool(
         search.problem,
@@ -136,11 +135,6 @@ def _add(n: int, found: Found, report: Report, count: int) -> None:
     found.compile_seconds += report.compile_seconds
     found.solve_seconds += report.solve_seconds
     found.finished = report.finished is None or report.finished == count
-
-
-def describe(given: np.ndarray) -> str:
-    """Own starts, by what they are."""
-    return "given " + hashlib.sha256(np.ascontiguousarray(given).tobytes()).hexdigest()[:16]
 
 
 def _identity(search: Search) -> dict[str, Any]:

@@ -1,30 +1,18 @@
-"""``thomson.solve`` and what it returns."""
+"""What a search comes to: the lowest minimum, certified, the others beside it, and the files they are saved in."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton import checks
-from jaxnewton.solvers.lbfgs import LBFGS
-from jaxnewton.starts import Rows, Starts
-from jaxnewton.thomson import search
-from jaxnewton.thomson.charges import AmbientCharges, Charges
 from jaxnewton.thomson.landscape import EXAMINED, Ends, Examined, Minimum, alike, examine, symmetry
-from jaxnewton.thomson.starts import OF_THE_HOST, check_kind, check_n, recipe
-from jaxnewton.thomson.starts import starts as configurations
+from jaxnewton.thomson.search import Found
 from jaxnewton.thomson.table import BEST_KNOWN
-from jaxnewton.types import Array, Solver, Status
+from jaxnewton.types import Status
 
-DEFAULT_STARTS = 256
-MEMORY = 3  # pairs of L-BFGS: with 3, 5, 8 a descent at n = 32 takes 52, 51, 51 trips, and 1, 1.1, 1.3 of the time
-SEARCH_TOL = 1e-5  # of descents: their energies are right to about its square, and Newton's method does the rest
 BELOW = 1e-11  # relative: an energy so far below the best known one is another minimum, and a discovery
 
 
@@ -85,145 +73,39 @@ class ThomsonSolution:
 
     def _xyz(self) -> str:
         verdict = "certified minimum" if self.certified else "not certified"
-        head = (
-            f"{len(self.points)}\n{len(self.points)} charges on the unit sphere, energy {self.energy:.12f}, {verdict}"
-        )
+        n = len(self.points)
+        head = f"{n}\n{n} charges on the unit sphere, energy {self.energy:.12f}, {verdict}"
         return "\n".join([head, *("X" + "".join(f" {c:.17g}" for c in point) for point in self.points)]) + "\n"
 
 
-def solve(
-    n: int,
-    *,
-    starts: Any = DEFAULT_STARTS,
-    key: Array | None = None,
-    kind: str = "random",
-    hops: int | None = None,
-    time_limit: float | None = None,
-    until: float | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    solver: Solver | None = None,
-    tol: float | None = None,
-    max_steps: int | None = None,
-    width: int | None = None,
-    devices: Any = None,
-    progress: bool = False,
-) -> ThomsonSolution:
-    """The lowest energy of n unit charges on the unit sphere that descents find, in float64.
-
-    A first round of ``starts`` descents runs in the pool, by L-BFGS; then come rounds of basin hopping (Wales & Doye
-    1997), each of as many descents from moves of the lowest minima so far: charges of high potential put into holes,
-    caps turned, everything shaken, and some fresh starts. The lowest distinct ends are polished by Newton's method and
-    certified by their Hessians. The same call finds the same, in one run or resumed; with another width or machine the
-    last digits differ, and since moves start from them, a search with hops may take another course.
-
-    Float64 is switched on for the call alone where JAX runs in float32: energies of different minima agree to more
-    digits than float32 has.
-
-    Args:
-        n: number of charges, at least 2.
-        starts: how many a round (made from ``key`` by ``kind``), or configurations (count, n, 3) of your own.
-        key: a ``jax.random.key``; default ``jax.random.key(0)``.
-        kind: "random", "polar", "spiral", "symmetric" or "mixed"; see ``thomson.starts``.
-        hops: rounds after the first; default none, or with ``time_limit`` as many as there is time for.
-        time_limit: seconds after which no further round begins.
-        until: an energy; no further round begins once one as low is found.
-        checkpoint: a file that holds the search after every round; if it exists, the search goes on from there.
-        solver: a solver of ``jn.minimize`` that replaces L-BFGS; tol is 1e-8 then.
-        tol, max_steps, width, devices: of the descents, as for ``minimize_batch``; tol is 1e-5 by default.
-        progress: show a bar. Ctrl-C ends the search with what was found so far.
+def conclude(n: int, found: Found) -> ThomsonSolution:
+    """The solution of a search.
 
     Raises:
-        TypeError, ValueError: an argument is not of the form above; the message names it.
-        InterruptedError: Ctrl-C came before any start had ended; later, what was found is returned.
+        ValueError, InterruptedError: no start came to an end with a finite energy.
     """
-    n = check_n(n)
-    check_kind(kind)
-    chosen = LBFGS(memory=MEMORY) if solver is None else checks.solver(solver)
-    problem = AmbientCharges(n) if solver is None else Charges(n)
-    if tol is None and solver is None:
-        tol = SEARCH_TOL
-    hops = None if hops is None else _whole("hops", hops)
-    for name, value in (("time_limit", time_limit), ("until", until)):
-        if value is not None and not (isinstance(value, (int, float, np.number)) and value > 0):
-            raise ValueError(f"{name} must be a positive number; it is {value!r}")
-    with jax.enable_x64(True):
-        key = jax.random.key(0) if key is None else key
-        first, count, label = _first(starts, n, key, kind)
-        plan = search.Search(
-            n=n,
-            problem=problem,
-            solver=chosen,
-            rules=checks.rules(tol, max_steps, jnp.float64),
-            first=first,
-            count=count,
-            key=key,
-            label=label,
-            width=checks.positive("width", width) or (None if solver else default_width(n)),
-            devices=checks.devices(devices),
-        )
-        at = None if checkpoint is None else Path(checkpoint)
-        if at is not None and not at.resolve().parent.is_dir():
-            raise ValueError(f"checkpoint: there is no folder {at.resolve().parent}")
-        found = search.run(plan, hops, time_limit, until, at, checks.flag("progress", progress))
-        return _solution(n, found)
-
-
-def default_width(n: int) -> int:
-    """Lanes a device for L-BFGS: few enough that what they work on stays in cache.
-
-    Measured on CPU: at n = 32 8 to 32 lanes are as fast, 64 by a seventh slower; at n = 100 4 and 8, and 16 by a third.
-    """
-    return min(max(2**15 // n**2, 8), 64) if jax.default_backend() == "cpu" else 2**10
-
-
-def _first(given: Any, n: int, key: Array, kind: str) -> tuple[Any, int, str]:
-    """The first round's starts, how many, and what they are called."""
-    if np.ndim(given) == 0:
-        count = checks.positive("starts", given) or DEFAULT_STARTS
-        if kind in OF_THE_HOST:
-            return lambda: _rows(configurations(key, n, count, kind), n), count, kind
-        made = recipe(key, n, count, kind, jnp.float64)
-        return lambda: made, count, kind
-    points = np.asarray(given, np.float64)
-    if points.ndim != 3 or points.shape[1:] != (n, 3) or not len(points):
-        raise ValueError(f"starts must be a number or configurations (count, {n}, 3); its shape is {points.shape}")
-    norms = np.linalg.norm(points, axis=2, keepdims=True)
-    if not np.all((norms > 0) & np.isfinite(norms)):
-        bad = int(np.argmin(np.all((norms > 0) & np.isfinite(norms), axis=(1, 2))))
-        raise ValueError(f"starts must hold finite points other than the origin; configuration {bad} has another")
-    return lambda: _rows(points / norms, n), len(points), search.describe(points)
-
-
-def _rows(points: Any, n: int) -> Starts:
-    return Rows(jnp.asarray(np.asarray(points).swapaxes(1, 2).reshape(-1, 3 * n)), len(points))
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ValueError(f"{name} must be a whole number of at least 0; it is {value!r}")
-    return int(value)
-
-
-def _solution(n: int, found: search.Found) -> ThomsonSolution:
     ends = found.ends if len(found.ends.energy) else found.stray
     if not len(ends.energy):
         if found.tally[Status.NONFINITE]:
             raise ValueError("starts must have finite energies; in every one of these, charges coincide")
         raise InterruptedError("interrupted before any start had ended")
     examined = examine(n, ends.x[:EXAMINED])
-    tally, minima = found.tally.copy(), [one for one in examined if one.status is Status.CONVERGED]
+    tally, certified, minima = found.tally.copy(), [], []
     if ends is found.ends:  # descents know no Hessian: what they took for a minimum may be a saddle
-        for one, hits in zip(examined, ends.hits[:EXAMINED], strict=True):
-            _recount(tally, one.status, int(hits))
-    lowest = min(minima if ends is found.ends and minima else examined, key=lambda one: one.energy)
+        known = [(one, int(hits)) for one, hits in zip(examined, ends.hits[:EXAMINED], strict=True)]
+        for one, hits in known:
+            _recount(tally, one.status, hits)
+        certified = [(one, hits) for one, hits in known if one.status is Status.CONVERGED]
+        minima = _minima(n, certified, ends)
+    lowest = min([one for one, _ in certified] or examined, key=lambda one: one.energy)
     return ThomsonSolution(
         points=lowest.x.reshape(3, n).T,
         energy=lowest.energy,
         gradient_norm=lowest.gradient_norm,
         curvature=lowest.curvature,
         null_modes=lowest.null_modes,
-        certified=ends is found.ends and lowest.status is Status.CONVERGED,
-        minima=_minima(n, examined, ends) if ends is found.ends else [],
+        certified=bool(certified),
+        minima=minima,
         counts={Status(i): int(c) for i, c in enumerate(tally) if c},
         rounds=found.rounds,
         compile_seconds=found.compile_seconds,
@@ -240,15 +122,13 @@ def _recount(tally: np.ndarray, status: Status, hits: int) -> None:
         hits -= moved
 
 
-def _minima(n: int, examined: list[Examined], ends: Ends) -> list[Minimum]:
-    """Those that are certified, and those that are too high to have been examined."""
-    sure = [(one, int(hits)) for one, hits in zip(examined, ends.hits, strict=False) if one.status is Status.CONVERGED]
+def _minima(n: int, certified: list[tuple[Examined, int]], ends: Ends) -> list[Minimum]:
+    """Those that are certified, with their hits, and those that are too high to have been examined."""
     minima = []
-    if sure:
-        x, energy = np.stack([one.x for one, _ in sure]), np.array([one.energy for one, _ in sure])
-        for group in alike(n, x, energy):  # now that they are polished, some may be the same
-            one = sure[group[0]][0]
-            minima.append(_minimum(n, one, sum(sure[i][1] for i in group)))
+    if certified:
+        x, energy = np.stack([one.x for one, _ in certified]), np.array([one.energy for one, _ in certified])
+        groups = alike(n, x, energy)  # now that they are polished, some may be the same
+        minima = [_minimum(n, certified[group[0]][0], sum(certified[i][1] for i in group)) for group in groups]
     for x, energy, hits in zip(*(leaf[EXAMINED:] for leaf in ends), strict=True):
         points = x.reshape(3, n).T
         minima.append(Minimum(float(energy), int(hits), float("nan"), 0, _dipole(points), points))

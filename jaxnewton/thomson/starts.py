@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton.starts import Drawn, as_count, as_key
-from jaxnewton.thomson.symmetric import symmetric
+from jaxnewton.thomson.charges import flat
+from jaxnewton.thomson.symmetric import symmetric, unit
 from jaxnewton.types import Array
 
 SPREAD = 0.3  # of a spiral's points, by sqrt(n)
@@ -42,11 +43,6 @@ def _lattice(n: int) -> np.ndarray:
 
 KINDS: dict[str, Draw] = {"random": _random, "polar": _polar, "spiral": _spiral}
 OF_THE_HOST = ("symmetric", "mixed")  # kinds that are not drawn one by one on the device
-
-
-def flat(p: Array) -> Array:
-    """Points (3, n), scaled to the sphere, as x (3 n,)."""
-    return (p / jnp.sqrt(jnp.sum(p * p, axis=0))[None]).reshape(-1)
 
 
 def recipe(key: Array, n: int, count: int, kind: str, dtype: Any = None) -> Drawn:
@@ -80,8 +76,7 @@ def starts(key: Array, n: int, count: int, kind: str = "random") -> Array:
 def _mixed(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
     random, spiral = (count + 1) // 2, (count + 1) // 4
     near = _lattice(n).T + SPREAD / math.sqrt(n) * rng.normal(size=(spiral, n, 3))
-    made = np.concatenate([rng.normal(size=(random, n, 3)), near, symmetric(rng, n, count - random - spiral)])
-    return made / np.linalg.norm(made, axis=2, keepdims=True)
+    return unit(np.concatenate([rng.normal(size=(random, n, 3)), near, symmetric(rng, n, count - random - spiral)]))
 
 
 def words(key: Array) -> list[int]:

@@ -24,10 +24,10 @@ def symmetric(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
     made = np.empty((count, n, 3))
     for points in made:
         rotations, axes, free = choices[rng.integers(len(choices))]
-        seeds = np.concatenate([_unit(rng.normal(size=(free, 3))), *axes]) if free else np.concatenate(axes)
+        seeds = np.concatenate([unit(rng.normal(size=(free, 3))), *axes]) if free else np.concatenate(axes)
         orbits = [np.einsum("gij,j->gi", rotations, x) for x in seeds[:free]]
         points[:] = np.concatenate([*orbits, seeds[free:]])
-        points[:] = _unit(points + NOISE * spacing * rng.normal(size=(n, 3)))
+        points[:] = unit(points + NOISE * spacing * rng.normal(size=(n, 3)))
     return made
 
 
@@ -56,14 +56,14 @@ def _groups() -> list[tuple[np.ndarray, list[np.ndarray]]]:
         dihedral = _generated([turn, flip])
         ends = [np.array([1.0, 0, 0]), np.array([math.cos(math.pi / k), math.sin(math.pi / k), 0])]
         groups.append((dihedral, [np.concatenate([north, -north]), *(_orbit(dihedral, x) for x in ends)]))
-    corner, golden = np.ones(3) / math.sqrt(3), _unit(np.array([0.0, 1.0, GOLDEN]))
+    corner, golden = np.ones(3) / math.sqrt(3), unit(np.array([0.0, 1.0, GOLDEN]))
     third = _about(corner, 2 * math.pi / 3)
     tetrahedral = _generated([third, np.diag([1.0, -1.0, -1.0])])
     octahedral = _generated([third, _about(np.array([1.0, 0, 0]), math.pi / 2)])
     icosahedral = _generated([third, _about(golden, 2 * math.pi / 5)])
     edge = np.array([1.0, 0, 0])
     groups.append((tetrahedral, [_orbit(tetrahedral, x) for x in (corner, -corner, edge)]))
-    diagonal = _unit(np.array([1.0, 1.0, 0.0]))
+    diagonal = unit(np.array([1.0, 1.0, 0.0]))
     groups.append((octahedral, [_orbit(octahedral, x) for x in (edge, corner, diagonal)]))
     groups.append((icosahedral, [_orbit(icosahedral, x) for x in (golden, corner, edge)]))
     return groups
@@ -90,5 +90,6 @@ def _about(axis: np.ndarray, angle: float) -> np.ndarray:
     return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
 
 
-def _unit(points: np.ndarray) -> np.ndarray:
+def unit(points: np.ndarray) -> np.ndarray:
+    """Points (..., 3), scaled to the sphere."""
     return points / np.linalg.norm(points, axis=-1, keepdims=True)
