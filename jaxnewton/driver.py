@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import signal
 import threading
@@ -50,22 +51,46 @@ def _largest(args: tuple[Any, ...]) -> int:
 
 def _place(plan: Plan, device: Any, data: Data) -> tuple[Data, Pool]:
     """The data, and a pool, where the loop will want them: the first call compiles for what the later calls bring."""
-    place, split = device, device
+    place = device
     if plan.mesh is not None:
         to_sharding = functools.partial(NamedSharding, plan.mesh)
         place = jax.tree.map(to_sharding, DATA_SPECS, is_leaf=lambda s: isinstance(s, PartitionSpec))
-        split = to_sharding(SPLIT)
     data = jax.device_put(data, place)
-    if device.platform == "cpu":
-        return data, jax.device_put(empty_pool(plan, data), split)
     return data, _empty_there(plan, data)
 
 
 @functools.partial(jax.jit, static_argnums=0, keep_unused=True)
 def _empty_there(plan: Plan, data: Data) -> Pool:
-    """Made on the data's device: for a million starts, what the host would send takes as long as solving them."""
-    pool = empty_pool(plan, data, jnp)
+    """Made on the data's devices: what the host would send them takes a tenth of the time of solving."""
+    pool = empty_pool(plan, data)
     return pool if plan.mesh is None else lax.with_sharding_constraint(pool, NamedSharding(plan.mesh, SPLIT))
+
+
+@jax.jit
+def _a_start(starts: Starts) -> Array:
+    """Only for ``eval_shape``, which jit remembers."""
+    return starts.make(jnp.int32(0))
+
+
+@dataclasses.dataclass
+class Pace:
+    """What earlier runs of a pool have shown."""
+
+    compiled: bool = False
+    rounds: int = 1  # that a segment is made of
+
+
+def _next_rounds(rounds: int, seconds: float) -> int:
+    """Towards segments of ``SEGMENT_SECONDS``, after one that took so many."""
+    factor = min(SEGMENT_SECONDS / max(seconds, 1e-6), 8.0)
+    return min(max(int(rounds * factor), 1), 2**30)
+
+
+@functools.lru_cache(maxsize=256)
+def _pace(plan: Plan, shapes: tuple[Any, ...]) -> Pace:
+    """One for each compiled pool."""
+    del plan, shapes
+    return Pace()
 
 
 class Report(NamedTuple):
@@ -103,19 +128,19 @@ def solve_pool(
     shared = tuple(arg if axis is None else None for arg, axis in zip(args, axes, strict=True))
     rows = tuple(None if axis is None else arg for arg, axis in zip(args, axes, strict=True))
     if width is None:
-        one = jax.eval_shape(starts.make, jax.ShapeDtypeStruct((), jnp.int32))
+        one = _a_start.eval_shape(starts)
         own = _largest(rows) // starts.count
         known = problem.lanes if jax.default_backend() == "cpu" else None
         read = own if problem.rows_axis == -1 else 0
         width = known or default_width(problem.size(one), size, read, max(own, _largest(shared)))
     plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
-    counts = jnp.clip(starts.count - size * jnp.arange(parts, dtype=jnp.int32), 0, size)
+    counts: Any = np.clip(starts.count - size * np.arange(parts, dtype=np.int32), 0, size)
     rows = jax.tree.map(lambda leaf: split_rows(leaf, parts, size), rows)
     data = Data(starts.split(parts, size), shared, rows, counts, rules)
 
     if is_traced(data):
         data = jax.tree.map(_not_differentiable, data)
-        pool = run_segment(plan, data, empty_pool(plan, data, jnp), jnp.int32(2**30))
+        pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
         return Report(
             _joined(plan, pool.kept, min(keep or starts.count, starts.count)),
             jnp.sum(pool.tally, axis=0, dtype=jnp.int32),
@@ -126,21 +151,23 @@ def solve_pool(
 
     began = time.perf_counter()
     data, pool = _place(plan, devices[0], data)
-    pool = run_segment(plan, data, pool, jnp.int32(0))  # compiles; runs nothing
+    pace = _pace(plan, tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(data)))
+    if not pace.compiled:
+        pool = run_segment(plan, data, pool, jnp.int32(0))  # runs nothing
+        pace.compiled = True
     jax.block_until_ready(pool)
     compiled = time.perf_counter()
-    rounds = 1
     with Interruption() as interruption:
         while True:
             segment = time.perf_counter()
-            pool = run_segment(plan, data, pool, jnp.int32(rounds))
+            pool = run_segment(plan, data, pool, jnp.int32(pace.rounds))
             finished = int(np.sum(np.asarray(pool.tally)))
             spent = time.perf_counter() - segment
-            rounds = min(max(rounds, int(rounds * min(SEGMENT_SECONDS / max(spent, 1e-6), 8.0))), 2**30)
             if watch is not None:
                 watch(finished, pool.tally, float(_best(pool.kept)))
             if finished == starts.count or interruption.asked:
                 break
+            pace.rounds = _next_rounds(pace.rounds, spent)  # the last segment may have done less than its rounds
     kept = _joined(plan, pool.kept, min(keep or starts.count, starts.count))
     if finished < starts.count:
         kept = jax.tree.map(lambda leaf: leaf[kept.start >= 0], kept)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
@@ -78,26 +77,25 @@ def _shapes(plan: Plan, data: Data) -> tuple[Any, Outcome]:
     return (lanes, rows), over_lanes(functools.partial(outcome, plan.problem))(lanes)
 
 
-def empty_pool(plan: Plan, data: Data, module: Any = np) -> Pool:
-    """A pool of free lanes; the first refill hands them their starts. By NumPy it is made without compiling."""
+def empty_pool(plan: Plan, data: Data) -> Pool:
+    """A pool of free lanes; the first refill hands them their starts."""
     (lanes, rows), outcomes = _shapes.eval_shape(plan, data)
     parts = data.starts_here.shape[0]
     places = plan.size if plan.keep is None else plan.keep
 
     def zeros(leaf: Any) -> Any:
-        return module.zeros((parts, *leaf.shape), leaf.dtype)
+        return jnp.zeros((parts, *leaf.shape), leaf.dtype)
 
     def no_rows(leaf: Any) -> Any:
-        return module.zeros((parts, places, *leaf.shape[:-1]), leaf.dtype)
+        return jnp.zeros((parts, places, *leaf.shape[:-1]), leaf.dtype)
 
-    full = module.full
     return Pool(
         lanes=jax.tree.map(zeros, lanes),
         rows=jax.tree.map(zeros, rows),
-        owner=full((parts, plan.width), plan.size, np.int32),
-        upcoming=full(parts, 0, np.int32),
-        kept=Kept(full((parts, places), -1, np.int32), jax.tree.map(no_rows, outcomes)),
-        tally=full((parts, len(Status)), 0, np.int32),
+        owner=jnp.full((parts, plan.width), plan.size, jnp.int32),
+        upcoming=jnp.zeros(parts, jnp.int32),
+        kept=Kept(jnp.full((parts, places), -1, jnp.int32), jax.tree.map(no_rows, outcomes)),
+        tally=jnp.zeros((parts, len(Status)), jnp.int32),
     )
 
 

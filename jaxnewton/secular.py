@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnewton import linalg, tridiagonal
+from jaxnewton import closed_form, linalg, tridiagonal
 from jaxnewton.tridiagonal import Vector
 from jaxnewton.types import Array
 
@@ -57,24 +57,51 @@ def by_eigenvectors(
 ) -> Minimiser:
     """By H = V diag(lam) V'; ``steps`` None: to the last digit; ``sphere``: on its surface."""
     lam, V = linalg.eigh(H)
-    b = jnp.sum(V * g[:, None], axis=0)
-    lowest = lam[0]
+    b, first = jnp.sum(V * g[:, None], axis=0), jnp.zeros_like(g).at[0].set(1.0)
+    found = _along_eigenvectors([lam], [b], [first], lam[0], radius, resolution, steps, sphere)
+    return found._replace(step=jnp.sum(V * found.step[0][None, :], axis=1))
+
+
+def by_closed_form(
+    H: Array, g: Array, radius: Array, resolution: Array, steps: int | None = SECULAR_STEPS, sphere: bool = False
+) -> Minimiser:
+    """``by_eigenvectors`` for n <= 3 over lanes, where H's largest entry is about 1."""
+    lam, V = closed_form.eigh(H)
+    b = [linalg.dot(v, [*g]) for v in V]
+    lowest = linalg.fold(jnp.minimum, lam)
+    first: Vector = []
+    for eigenvalue in lam:
+        other = linalg.fold(jnp.add, [jnp.zeros_like(lowest), *first])
+        first.append(jnp.where(eigenvalue == lowest, 1.0 - other, 0.0))
+    found = _along_eigenvectors(lam, b, first, lowest, radius, resolution, steps, sphere)
+    return found._replace(step=jnp.stack([linalg.dot([*row], found.step) for row in zip(*V, strict=True)]))
+
+
+def _along_eigenvectors(
+    lam: Vector, b: Vector, first: Vector, lowest: Array, radius: Array, resolution: Array, steps: Any, sphere: bool
+) -> Any:
+    """The method where H is diagonal, vectors cut into pieces of any shape; a Minimiser whose step is such a vector.
+
+    ``first``: an eigenvector of the ``lowest`` of ``lam``.
+    """
     # gaps + t are the eigenvalues of H + mu I, without the cancellation in lam + mu.
-    gaps = lam - lowest
+    gaps = [part - lowest for part in lam]
     least = resolution if sphere else jnp.maximum(lowest, resolution)
 
     def newton(t: Array) -> Array:
-        s = b / (gaps + t)
-        return _newton(t, jnp.sum(s * s), jnp.sum(s * s / (gaps + t)), radius)
+        inverses = [1.0 / (gap + t) for gap in gaps]
+        s = [r * inverse for r, inverse in zip(b, inverses, strict=True)]
+        return _newton(t, dot(s, s), dot(s, [r * inverse for r, inverse in zip(s, inverses, strict=True)]), radius)
 
-    t = _iterate(newton, jnp.maximum(least, jnp.max(jnp.abs(b) / radius - gaps)), 0.0, steps)
+    reach = [jnp.max(jnp.abs(r) / radius - gap) for r, gap in zip(b, gaps, strict=True)]
+    t = _iterate(newton, jnp.maximum(least, linalg.fold(jnp.maximum, reach)), 0.0, steps)
     inside = t <= least  # s(least) does not reach the boundary
     hard = inside if sphere else inside & (lowest < -resolution)
     boundary = ~inside | hard
-    s, u = [-b / (gaps + t)], [jnp.zeros_like(b).at[0].set(1.0)]
-    (s,) = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, t, [b], radius, boundary)
-    predicted = -jnp.sum(b * s) - 0.5 * jnp.sum(lam * s * s)
-    step = jnp.sum(V * s[None, :], axis=1)
+    s = [-r / (gap + t) for r, gap in zip(b, gaps, strict=True)]
+    s = _onto_ball(s, first, radius, boundary) if steps else _onto_sphere(s, first, t, b, radius, boundary)
+    predicted = -dot(b, s) - 0.5 * dot(s, [part * r for part, r in zip(lam, s, strict=True)])
+    step: Any = s
     return Minimiser(step, t - lowest, predicted, lowest, ~boundary, hard)
 
 
@@ -123,7 +150,7 @@ def by_tridiagonal(
     return Minimiser(step, mu, predicted, lowest, ~boundary, hard)
 
 
-def _dot(a: Vector, b: Vector) -> Array:
+def dot(a: Vector, b: Vector) -> Array:
     """a'b, of vectors cut into pieces of any shape."""
     return jnp.sum(linalg.dot(a, b))
 
@@ -161,7 +188,7 @@ def _newton(mu: Array, norm2: Array, slope: Array, radius: Array) -> Array:
 
 def _onto_ball(s: Vector, u: Vector, radius: Array, boundary: Array) -> Vector:
     """s cut back to the ball; on ``boundary``, where it falls short, s + tau u there, tau the root nearer to zero."""
-    norm = jnp.sqrt(_dot(s, s))
+    norm = jnp.sqrt(dot(s, s))
     factor = jnp.where(norm > radius, radius / norm, 1.0)
     s = [t * factor for t in s]
     missing = jnp.maximum(radius**2 - norm**2, 0.0)
@@ -175,11 +202,11 @@ def _onto_sphere(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array,
     ``shifted``: ||(H + mu I) u||. The last digits of mu move s along u only, and by much where H + mu I is nearly
     singular; a factor would spoil the rest of s there.
     """
-    norm = jnp.sqrt(_dot(s, s))
+    norm = jnp.sqrt(dot(s, s))
     missing = (radius - norm) * (radius + norm)
     tau = _along(s, u, missing)
     factor = radius / jnp.where(norm > 0, norm, 1.0)
-    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(_dot(b, b))
+    better = shifted * jnp.abs(tau) <= jnp.abs(factor - 1.0) * jnp.sqrt(dot(b, b))
     along = better | (norm == 0)
     factor, tau = jnp.where(boundary & ~along, factor, 1.0), jnp.where(boundary & along, tau, 0.0)
     return [t * factor + tau * v for t, v in zip(s, u, strict=True)]
@@ -187,7 +214,7 @@ def _onto_sphere(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array,
 
 def _along(s: Vector, u: Vector, missing: Array) -> Array:
     """The tau nearer to zero with ||s + tau u||^2 = ||s||^2 + missing; the nearest there is if there is none."""
-    along = _dot(s, u)
+    along = dot(s, u)
     root = jnp.sqrt(jnp.maximum(along * along + missing, 0.0))
     reach = jnp.abs(along) + root
     tau = missing / jnp.where(reach > 0, reach, 1.0)

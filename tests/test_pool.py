@@ -56,14 +56,7 @@ def test_width_and_devices_do_not_matter():
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_what_a_gpu_does_otherwise_does_not_matter(monkeypatch, devices):
-    """A pool that is made where the data are, and several trips between two looks at the lanes."""
-
-    def place(plan, device, data):
-        data, _ = driver_place(plan, device, data)
-        return data, driver._empty_there(plan, data)
-
-    driver_place = driver._place
-    monkeypatch.setattr(driver, "_place", place)
+    """Several trips between two looks at the lanes."""
     monkeypatch.setitem(pool.TRIPS_A_LOOK, "cpu", 4)
     found = as_numpy(jn.minimize_batch(lambda x: rosenbrock(x), STARTS, width=64, devices=devices))
     assert_same_ends(run(64, 1), found)
@@ -397,3 +390,20 @@ def test_without_ctrl_c_nothing_is_warned_of(monkeypatch):
     assert len(solve(well, WELLS, width=16, devices=1, progress=True)) == 200
     assert hook.finished[-1] == 200
     assert hook.finished == sorted(hook.finished)
+
+
+def test_a_second_call_begins_with_the_rounds_that_the_first_came_to(monkeypatch):
+    def recorded(plan, data, state, rounds):
+        limits.append(int(rounds))
+        return segment(plan, data, state, rounds)
+
+    segment, limits = driver.run_segment, []
+    monkeypatch.setattr(driver, "run_segment", recorded)
+    fun = lambda x: rosenbrock(x)  # noqa: E731  (of its own: nothing is known of it)
+    first = as_numpy(solve(fun, STARTS, width=16, devices=1))
+    assert limits[:2] == [0, 1]  # compiles, and looks after a round
+    assert limits == sorted(limits)
+    last, limits[:] = limits[-1], []
+    second = as_numpy(solve(fun, STARTS, width=16, devices=1))
+    assert limits[0] == last
+    assert_same_ends(first, second)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnewton import linalg, secular
+from jaxnewton import closed_form, linalg, secular
 from jaxnewton.loop import over_lanes
 from jaxnewton.types import Array, is_traced
 
@@ -36,9 +36,9 @@ class SphereSolution(NamedTuple):
 def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = False) -> SphereSolution:
     """The global minimum of x'Ax - 2b'x on the sphere ||x|| = radius. Works under ``jit`` and ``vmap``; differentiable.
 
-    From one reduction of A: to tridiagonal form, unrolled over the stack, for n <= 8 (on CPU), by eigenvectors above;
-    then Newton's method for the multiplier in the secular equation (More & Sorensen 1983). The hard case (called
-    degenerate by Hager 2001) is part of the method.
+    From one reduction of A: to its eigenvectors in closed form for n <= 3, to tridiagonal form for n <= 8 (on CPU),
+    both over all of the stack at once, to eigenvectors by LAPACK above; then Newton's method for the multiplier in the
+    secular equation (More & Sorensen 1983). The hard case (called degenerate by Hager 2001) is part of the method.
 
     Args:
         A: (..., n, n), float32 or float64 (integers are taken for floats); symmetric, or else (A + A')/2 is meant,
@@ -69,17 +69,18 @@ def minimize_quadratic(A: Any, b: Any, radius: Any = 1.0, *, inside: bool = Fals
 
 @functools.partial(jax.jit, static_argnums=0)
 def _stack(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
-    return _solve(inside, 0.5 * (A + A.swapaxes(1, 2)), b, radius)
+    return _solve(inside, lax.optimization_barrier(0.5 * (A + A.swapaxes(1, 2))), b, radius)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solve(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
+    n = b.shape[-1]
     by_eigenvectors = functools.partial(_one, inside, secular.by_eigenvectors, 2)
-    if not linalg.unrolls(UNROLL, b.shape[-1]):  # LAPACK wants its matrices whole
+    if n <= closed_form.LARGEST:
+        return _over_lanes(functools.partial(_one, inside, secular.by_closed_form, 4), A, b, radius)
+    if not linalg.unrolls(UNROLL, n):  # LAPACK wants its matrices whole
         return jax.vmap(by_eigenvectors)(A, b, radius)
-    unrolled = functools.partial(_one, inside, secular.by_tridiagonal, 8)
-    lanes = over_lanes(unrolled)(*(jnp.moveaxis(leaf, 0, -1) for leaf in (A, b, radius)))
-    found = SphereSolution(*(jnp.moveaxis(leaf, -1, 0) for leaf in lanes))
+    found = _over_lanes(functools.partial(_one, inside, secular.by_tridiagonal, 8), A, b, radius)
 
     # Where the lowest eigenvalue is repeated and b has next to no part there, recurrences can lose all digits.
     norms = jnp.max(jnp.sum(jnp.abs(A), axis=2), axis=1) * radius + jnp.sqrt(jnp.sum(b * b, axis=1))
@@ -97,32 +98,46 @@ def _solve(inside: bool, A: Array, b: Array, radius: Array) -> SphereSolution:
     return lax.while_loop(some_left, redo, (lost, found))[1]
 
 
+def _over_lanes(one: Any, *stacks: Array) -> SphereSolution:
+    lanes = over_lanes(one)(*(jnp.moveaxis(leaf, 0, -1) for leaf in stacks))
+    return SphereSolution(*(jnp.moveaxis(leaf, -1, 0) for leaf in lanes))
+
+
 def _one(inside: bool, solve: Any, roundings: int, A: Array, b: Array, radius: Array) -> SphereSolution:
-    """On the unit sphere, with A and b divided by a power of two, lest squares overflow."""
-    info = jnp.finfo(b.dtype)
+    """On the unit sphere, with A and b divided by a power of two, lest squares overflow.
+
+    Over lanes vectors are cut into their entries: XLA fuses those with what is around them.
+    """
+    info, entries = jnp.finfo(b.dtype), linalg.unrolls(UNROLL, b.shape[0])
     radius = jnp.where(radius > 0, radius, jnp.nan)  # a traced one may be anything
     g = -b / radius
-    _, exponent = jnp.frexp(jnp.maximum(linalg.max_norm(A), jnp.max(jnp.abs(g))))
-    H, g = jnp.ldexp(A, -exponent), jnp.ldexp(g, -exponent)
-    zero = roundings * info.eps * linalg.max_norm(H) + info.tiny
+    norm = linalg.max_norm(A)
+    scale = _power_of_two(jnp.maximum(norm, linalg.max_norm(g[:, None])))
+    H, g = A / scale, g / scale
+    zero = roundings * info.eps * (norm / scale) + info.tiny
     found = solve(H, g, jnp.ones_like(radius), zero, steps=None, sphere=not inside)
-    onto = 1.0 / jnp.sqrt(jnp.sum(found.step**2))  # V and Q are orthogonal to rounding only
-    u = found.step * jnp.where(found.interior, jnp.minimum(onto, 1.0), onto)
-    Hu = _product(H, u)
-    estimate = -jnp.sum(u * (g + Hu))  # of least residual
+    g, u = ([*g], [*found.step]) if entries else ([g], [found.step])
+    length = jnp.sqrt(secular.dot(u, u))  # V and Q are orthogonal to rounding only
+    length = jnp.where(found.interior, jnp.maximum(length, 1.0), length)
+    u = [part / length for part in u]
+    Hu = [linalg.dot([*row], u) for row in H] if entries else [jnp.sum(H * u[0][None], axis=1)]
+    half = [p + q for p, q in zip(g, Hu, strict=True)]
+    estimate = -secular.dot(u, half)  # of least residual
     mu = estimate if not inside else jnp.where(found.interior, 0.0, jnp.maximum(estimate, 0.0))
-    off = Hu + mu * u + g
-    residual = jnp.ldexp(jnp.sqrt(jnp.sum(off * off)), exponent) * radius
-    fun = jnp.ldexp(jnp.sum(u * (Hu + 2 * g)), exponent) * radius * radius
-    return SphereSolution(radius * u, fun, jnp.ldexp(mu, exponent), residual, found.hard)
+    off = [p + mu * q for p, q in zip(half, u, strict=True)]
+    residual = scale * jnp.sqrt(secular.dot(off, off)) * radius
+    fun = scale * secular.dot(u, [p + q for p, q in zip(half, g, strict=True)]) * radius * radius
+    x = [radius * part for part in u]
+    return SphereSolution(jnp.stack(x) if entries else x[0], fun, scale * mu, residual, found.hard)
 
 
-def _product(A: Array, x: Array) -> Array:
-    """A x; over lanes column by column, which beats XLA's reduction over a middle axis."""
-    n = x.shape[0]
-    if not linalg.unrolls(UNROLL, n):
-        return jnp.sum(A * x[None], axis=1)
-    return linalg.fold(jnp.add, [A[:, j] * x[j] for j in range(n)])
+def _power_of_two(x: Array) -> Array:
+    """The largest that is not above x >= 0, of those that are not subnormal, nor have an inverse that is."""
+    info = jnp.finfo(x.dtype)
+    bits = jnp.int64 if x.dtype.itemsize == 8 else jnp.int32
+    clipped = jnp.clip(x, info.tiny, 0.5 / info.tiny)
+    exponent = lax.bitcast_convert_type(clipped, bits) & (((1 << info.nexp) - 1) << info.nmant)
+    return lax.bitcast_convert_type(exponent, x.dtype)
 
 
 @_solve.defjvp
