@@ -69,10 +69,12 @@ def by_closed_form(
     lam, V = closed_form.eigh(H)
     b = [linalg.dot(v, [*g]) for v in V]
     lowest = linalg.fold(jnp.minimum, lam)
-    first: Vector = []
-    for eigenvalue in lam:
-        other = linalg.fold(jnp.add, [jnp.zeros_like(lowest), *first])
-        first.append(jnp.where(eigenvalue == lowest, 1.0 - other, 0.0))
+    first: Vector = []  # no comparison with the lowest: XLA may compute it twice, with other roundings
+    earlier = jnp.zeros_like(lowest, bool)
+    for k, eigenvalue in enumerate(lam):
+        own = ~earlier & linalg.fold(jnp.logical_and, [eigenvalue <= later for later in lam[k:]])
+        first.append(own.astype(lowest.dtype))
+        earlier = earlier | own
     found = _along_eigenvectors(lam, b, first, lowest, radius, resolution, steps, sphere)
     return found._replace(step=jnp.stack([linalg.dot([*row], found.step) for row in zip(*V, strict=True)]))
 
