@@ -117,6 +117,7 @@ def test_rosenbrock_from_its_standard_start(solver, dtype):
 def test_two_loops_are_the_updates_one_by_one(pairs):
     """D from the last (at most 5) pairs, applied to -g: by the recursion, and by the dense updates of s'y / y'y I."""
     rng, solver, n = np.random.default_rng(1), jn.LBFGS(memory=5), 4
+    assert jn.LBFGS(memory=np.int64(5)) == solver
     A, _, _ = pair(n)
     s = rng.normal(size=(pairs, n))
     y, g = s @ A, rng.normal(size=n)

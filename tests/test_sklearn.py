@@ -47,8 +47,20 @@ def weights_for(y, given):
     return np.random.default_rng(5).uniform(0.1, 3.0, len(y)) if given else None
 
 
-@parametrize_with_checks(ALL, expected_failed_checks=lambda one: EXPECTED_FAILURES.get(type(one).__name__, {}))
+def checks_of(estimators):
+    return parametrize_with_checks(
+        estimators, expected_failed_checks=lambda one: EXPECTED_FAILURES.get(type(one).__name__, {})
+    )
+
+
+@checks_of([LogisticRegression()])
 def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow  # a minute an estimator; .ci/run runs them
+@checks_of([LinearRegression(), Ridge(), PoissonRegressor()])
+def test_scikit_learns_checks_of_the_others(estimator, check):
     check(estimator)
 
 
