@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jaxnewton.linalg import dot
 from jaxnewton.types import Array
 
 LARGEST = 3
@@ -50,7 +51,7 @@ def _three(H: Array) -> tuple[list[Array], list[list[Array]]]:
     d = (H[0, 0] - mean, H[1, 1] - mean, H[2, 2] - mean)
     rest = (d[0] + d[1] + d[2]) / 3.0  # mean's rounding, which is no trifle where H is next to mean I
     mean, d = mean + rest, (d[0] - rest, d[1] - rest, d[2] - rest)
-    size = jnp.sqrt((_dot(d, d) + 2.0 * _dot(e, e)) / 6.0)
+    size = jnp.sqrt((dot(d, d) + 2.0 * dot(e, e)) / 6.0)
     divisor = jnp.where(size > 0, size, 1.0)
     d, e = _divided(d, divisor), _divided(e, divisor)
     half = 0.5 * (d[0] * (d[1] * d[2] - e[2] * e[2]) - e[0] * (e[0] * d[2] - e[1] * e[2]))
@@ -63,7 +64,7 @@ def _three(H: Array) -> tuple[list[Array], list[list[Array]]]:
     rows = (d[0] - outer, e[0], e[1]), (e[0], d[1] - outer, e[2]), (e[1], e[2], d[2] - outer)
     normals = _cross(rows[0], rows[1]), _cross(rows[0], rows[2]), _cross(rows[1], rows[2])
     v = _longer(_longer(normals[0], normals[1]), normals[2])
-    length = _dot(v, v)
+    length = dot(v, v)
     some = length > 0  # else B is 0, and any v will do
     v = _divided((jnp.where(some, v[0], 1.0), v[1], v[2]), jnp.sqrt(jnp.where(some, length, 1.0)))
 
@@ -73,7 +74,7 @@ def _three(H: Array) -> tuple[list[Array], list[list[Array]]]:
     u = _divided(_where(first, (-v[2], zero, v[0]), (zero, v[2], -v[1])), across)
     w = _cross(u, v)
     Bu, Bw = _times(d, e, u), _times(d, e, w)
-    low, high, c, s = _two(_dot(u, Bu), _dot(w, Bu), _dot(w, Bw))
+    low, high, c, s = _two(dot(u, Bu), dot(w, Bu), dot(w, Bw))
     lower = (c * w[0] - s * u[0], c * w[1] - s * u[1], c * w[2] - s * u[2])
     higher = (c * u[0] + s * w[0], c * u[1] + s * w[1], c * u[2] + s * w[2])
     return [mean + size * y for y in (low, high, outer)], [[*lower], [*higher], [*v]]
@@ -92,15 +93,11 @@ def _where(condition: Array, a: Vector3, b: Vector3) -> Vector3:
 
 
 def _longer(a: Vector3, b: Vector3) -> Vector3:
-    return _where(_dot(a, a) >= _dot(b, b), a, b)
+    return _where(dot(a, a) >= dot(b, b), a, b)
 
 
 def _divided(a: Vector3, divisor: Array) -> Vector3:
     return (a[0] / divisor, a[1] / divisor, a[2] / divisor)
-
-
-def _dot(a: Vector3, b: Vector3) -> Array:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _cross(a: Vector3, b: Vector3) -> Vector3:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -192,6 +192,6 @@ def fold(operation: Callable[[Array, Array], Array], terms: list[Array]) -> Arra
     return functools.reduce(operation, terms)
 
 
-def dot(a: list[Array], b: list[Array]) -> Array:
+def dot(a: Sequence[Array], b: Sequence[Array]) -> Array:
     """a'b over two non-empty lists of scalars."""
     return fold(jnp.add, [p * q for p, q in zip(a, b, strict=True)])

@@ -76,7 +76,7 @@ def by_closed_form(
         first.append(own.astype(lowest.dtype))
         earlier = earlier | own
     found = _along_eigenvectors(lam, b, first, lowest, radius, resolution, steps, sphere)
-    return found._replace(step=jnp.stack([linalg.dot([*row], found.step) for row in zip(*V, strict=True)]))
+    return found._replace(step=jnp.stack([linalg.dot(row, found.step) for row in zip(*V, strict=True)]))
 
 
 def _along_eigenvectors(

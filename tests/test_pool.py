@@ -397,9 +397,11 @@ def test_a_second_call_begins_with_the_rounds_that_the_first_came_to(monkeypatch
         limits.append(int(rounds))
         return segment(plan, data, state, rounds)
 
+    def fun(x):  # of its own: nothing is known of it
+        return rosenbrock(x)
+
     segment, limits = driver.run_segment, []
     monkeypatch.setattr(driver, "run_segment", recorded)
-    fun = lambda x: rosenbrock(x)  # noqa: E731  (of its own: nothing is known of it)
     first = as_numpy(solve(fun, STARTS, width=16, devices=1))
     assert limits[:2] == [0, 1]  # compiles, and looks after a round
     assert limits == sorted(limits)
