@@ -7,14 +7,10 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.secular import SECULAR_STEPS, minimise_over_ball
+from jaxnewton.secular import minimise_over_ball
 from jaxnewton.solvers.common import judge, resized, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
-
-# Secular steps where they are unrolled over lanes: as many trips as with 6 on ten test problems, and faster; a step too
-# long is cut back. Beside an eigendecomposition 6 cost nothing, and LUKSAN11LS (n = 100) takes 430 trips, not over 500.
-ROUGHLY = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +46,7 @@ class TrustRegion(SecondOrder):
         radius = jnp.where(first, self.initial_radius * widest, radius)
 
         zero = resolution(norm, g.shape[0])
-        unrolled = linalg.unrolls(linalg.UNROLL_TRIDIAGONAL, g.shape[0])
-        ball = minimise_over_ball(H, g, radius, zero, ROUGHLY if unrolled else SECULAR_STEPS)
+        ball = minimise_over_ball(H, g, radius, zero, roughly=True)
         met = verdict(ball.lowest, zero)
         escaping = (met == Status.SADDLE) & (ball.predicted > 0)
         return State(
