@@ -34,15 +34,18 @@ def minimize(
     Args:
         fun: a scalar function that JAX can trace. It is traced once for a solve, and not again for the same function,
             shapes and solver.
-        x0: the start: any pytree of floating arrays; a list of numbers is taken as a vector.
+        x0: the start: any pytree of arrays in float32 or float64; a list of numbers is taken as a vector.
         args: further arguments of ``fun``, arrays or pytrees of them; pass data here rather than closing over it.
         solver: ``jn.TrustRegion()``, ``jn.Newton()``, ``jn.NewtonCG()``, ``jn.BFGS()``, ``jn.DFP()``,
             ``jn.Broyden()``, ``jn.LBFGS()``, ``jn.GradientDescent()`` or ``jn.Optax()``; default: ``TrustRegion`` for
-            up to 100 unknowns, ``NewtonCG`` above, which cannot tell a minimum from a saddle that it starts at.
+            up to 100 unknowns, ``NewtonCG`` above, which cannot tell a minimum from a saddle that it starts at. Those
+            from ``jn.BFGS()`` on need the gradient only (but for the step "exact"), and so are the ones for a ``fun``
+            with a ``jax.custom_vjp`` rule.
         bounds: ``jn.Bounds(lower, upper)``, numbers or pytrees of x0's structure, for ``jn.GradientDescent()``. A start
             outside is moved to the nearest point inside; ``grad`` is 0 where a bound holds x against -grad.
-        tol: a start has converged when the largest gradient component is at most ``tol * min(1, the same at x0)``;
-            default 1e-8 in float64, 1e-5 in float32.
+        tol: a start has converged when the largest gradient component is at most ``tol * min(1, the same at x0)``, and
+            the next step is short, or shorter than the last; default 1e-8 in float64, 1e-5 in float32. Where the
+            gradient alone stays within it for 16 trips, as for exp(-x), x runs away, and the status is DIVERGED.
         max_steps: most trips of the loop, each one evaluation of f, gradient and what else the solver needs
             (Hessian-vector products are not counted); default 500.
         history: keep f, largest gradient component, step length and whether it was accepted for every trip, in
@@ -88,7 +91,9 @@ def minimize_batch(
             number of starts; default: all, in the order of the starts.
         devices: JAX devices, or how many of the local ones; default: all local ones. On a CPU, ask JAX for one device
             a core first: ``jax.config.update("jax_num_cpu_devices", 8)``.
-        progress: show a bar with starts done, best value, statuses and time left. Ctrl-C returns what was found so far.
+            Inside ``jit`` a single device changes nothing: all runs where ``jit`` does.
+        progress: show a bar with starts done, best value, statuses and time left; not inside ``jit``. Ctrl-C returns
+            what was found so far.
 
     Returns:
         Solutions: the fields of Solution with a leading axis.
@@ -131,14 +136,15 @@ def least_squares(
         solver: ``jn.LevenbergMarquardt()`` (default), ``jn.GaussNewton()``, or any solver of ``minimize`` that needs no
             Hessian-vector products; ``jn.TrustRegion()`` and ``jn.Newton()`` are given J'J for the Hessian.
         bounds: ``jn.Bounds(lower, upper)``, numbers or pytrees of x0's structure: steps are projected (Bertsekas 1982).
-            Not for ``jn.TrustRegion()`` and ``jn.Newton()``.
+            Only for ``jn.LevenbergMarquardt()`` and ``jn.GradientDescent()``.
         tol: of the gradient J'r, as for ``minimize``.
         max_steps: most trips, each one evaluation of the residuals and their Jacobian; default 500.
         history: as for ``minimize``.
 
     Returns:
         A Solution: ``fun`` is half the sum of squares, ``grad`` is J'r. SINGULAR where x is stationary and J has not
-        full rank there.
+        full rank there. J'J leaves out the residuals' own curvature: CONVERGED says that J'r is 0, which it is at a
+        maximum or a saddle too, where one can be started; ``curvature`` is nan.
 
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
@@ -205,8 +211,8 @@ def root(
         x0, args: as for ``minimize``; x0 may be a single number.
         solver: ``jn.Newton()`` (default): Newton's method with a dogleg trust region, or ``jn.Newton(damped=False)``:
             the pure iteration.
-        tol: x is a root when the largest residual is at most ``tol * min(1, the same at x0)``; default 1e-8 in
-            float64, 1e-5 in float32.
+        tol: x is a root when the largest residual is at most ``tol * min(1, the same at x0)``, and steps shrink with
+            it; default 1e-8 in float64, 1e-5 in float32.
         max_steps: most trips, each one evaluation of the residual and its Jacobian; default 500.
 
     Returns:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton.types import DEFAULT_MAX_STEPS, Rules, Solver, default_tol, is_traced
+
+REVERSE_ONLY = "a jax.custom_vjp rule gives derivatives in reverse mode only; write the rule with jax.custom_jvp"
+
+
+def is_reverse_only(error: TypeError) -> bool:
+    """Whether this is JAX's refusal to differentiate a ``jax.custom_vjp`` rule in forward mode."""
+    return "custom_vjp" in str(error)
+
+
+@contextlib.contextmanager
+def forward_mode() -> Iterator[None]:
+    """Where derivatives in forward mode are taken of the user's function: what to do if it has none."""
+    try:
+        yield
+    except TypeError as error:
+        if not is_reverse_only(error):
+            raise
+        others = "jn.BFGS() or jn.LBFGS(), which need the gradient only"
+        raise TypeError(f"this needs fun's derivatives in forward mode, but {REVERSE_ONLY}, or use {others}") from error
 
 
 def function(name: str, fun: Any) -> Any:
@@ -63,7 +83,9 @@ def arguments(args: Any) -> tuple[Any, ...]:
         try:
             return jnp.asarray(leaf)
         except TypeError:
-            raise TypeError(f"args must hold arrays; it holds {_what(leaf)}. Close over what is not an array") from None
+            raise TypeError(
+                f"args must hold arrays of numbers; it holds {_what(leaf)}. Close over what is not an array"
+            ) from None
 
     return jax.tree.map(array, args)
 
@@ -87,38 +109,95 @@ def axes(args: tuple[Any, ...], given: Any, count: int) -> tuple[int | None, ...
     return each
 
 
+def plain(value: Any) -> Any:
+    """A NumPy or JAX scalar, 0-d arrays among them, as Python's own; all else, and what is traced, as it is."""
+    scalar = isinstance(value, (np.generic, np.ndarray, jax.Array)) and not is_traced(value) and value.ndim == 0
+    return value.item() if scalar and not jnp.issubdtype(value.dtype, jax.dtypes.extended) else value
+
+
+def number(value: Any) -> int | float | None:
+    """A real number as Python's own, so that what holds it is hashable; None where it is none, or is traced."""
+    value = plain(value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least`` that an int32 holds."""
+    given = number(value)
+    if not isinstance(given, int) or not least <= given < 2**31:
+        raise ValueError(f"{name} must be a whole number of at least {least}, and less than 2**31; it is {value!r}")
+    return given
+
+
 def positive(name: str, value: Any) -> int | None:
     """A whole number of at least 1, or None."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
-        raise ValueError(f"{name} must be a whole number of at least 1, and less than 2**31; it is {value!r}")
-    return int(value)
+    return None if value is None else whole(name, value, 1)
 
 
 def flag(name: str, value: Any) -> bool:
     """True or False."""
-    if not isinstance(value, (bool, np.bool_)):
+    given = plain(value)
+    if not isinstance(given, bool):
         raise TypeError(f"{name} must be True or False; it is {_what(value)}")
-    return bool(value)
+    return given
 
 
-def positive_number(name: str, value: Any) -> Any:
-    """A positive number; traced values pass unseen."""
+def positive_number(name: str, value: Any, *, fixed: bool = False) -> Any:
+    """A positive number as Python's own; traced values pass unseen, where they are not to be part of a key (fixed)."""
     if is_traced(value):
+        if fixed:
+            raise TypeError(f"{name} is part of what is compiled, so it must be a number, not a traced value: {value}")
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
         raise TypeError(f"{name} must be a positive number; it is {_what(value)}")
-    if np.ndim(value) or np.iscomplexobj(value) or not 0 < float(value) < np.inf:
+    given = number(value)
+    if given is None or not 0 < given < np.inf:
         raise ValueError(f"{name} must be a positive finite number; it is {value!r}")
-    return value
+    return given
+
+
+def precision(name: str, dtype: Any) -> None:
+    """Only single and double precision: tolerances and safeguards mean little in half."""
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(f"{name} must be of float32 or float64; it has dtype {dtype}. Write .astype(jnp.float32)")
+
+
+def rows(index: Any, count: int, name: str) -> Any:
+    """Which of ``count`` rows an index means: a number, or an array of numbers; traced ones pass unseen.
+
+    Raises:
+        IndexError: there is no such row, or a mask has not ``count`` entries.
+        TypeError: it is no number, slice, or list or array of whole numbers or booleans.
+    """
+    if is_traced(index):
+        return index
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    array = None if isinstance(index, (tuple, str)) else np.asarray(index)
+    if isinstance(index, list) and not index:
+        return np.arange(0)
+    if array is not None and array.dtype == bool and array.ndim == 1:
+        if array.size != count:
+            raise IndexError(f"a mask of {array.size} entries cannot choose from {count} {name}")
+        return np.flatnonzero(array)
+    if array is None or not np.issubdtype(array.dtype, np.integer) or array.ndim > 1:
+        wanted = "a whole number, a slice, or a list or array of whole numbers or booleans"
+        raise TypeError(f"an index into {name} must be {wanted}; it is {index!r}")
+    beyond = (array < -count) | (array >= count)
+    if np.any(beyond):
+        raise IndexError(f"row {np.atleast_1d(array)[np.argmax(beyond)]} of {count} {name}")
+    return np.where(array < 0, array + count, array) if array.ndim else int(array) % count
 
 
 def rules(tol: Any, max_steps: Any, dtype: Any) -> Rules:
     """The stopping rule's numbers, or their defaults for the dtype."""
     tol = default_tol(dtype) if tol is None else positive_number("tol", tol)
-    steps = positive("max_steps", max_steps) or DEFAULT_MAX_STEPS
-    return Rules(jnp.asarray(tol, dtype), jnp.asarray(steps, jnp.int32))
+    return Rules(jnp.asarray(tol, dtype), jnp.asarray(trips(max_steps), jnp.int32))
+
+
+def trips(max_steps: Any) -> int:
+    """The most trips of a lane."""
+    return positive("max_steps", max_steps) or DEFAULT_MAX_STEPS
 
 
 def devices(given: Sequence[Any] | int | None) -> list[Any]:
@@ -126,10 +205,11 @@ def devices(given: Sequence[Any] | int | None) -> list[Any]:
     local = jax.local_devices()
     if given is None:
         return local
-    if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
-        if not 1 <= given <= len(local):
+    count = number(given)
+    if isinstance(count, int):
+        if not 1 <= count <= len(local):
             raise ValueError(f"devices must be from 1 to the {len(local)} local devices; it is {given}")
-        return local[: int(given)]
+        return local[:count]
     chosen = list(given) if isinstance(given, Sequence) else [given]
     if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
         raise TypeError(f"devices must be a number of devices or a list of JAX devices; it is {given!r}")
@@ -137,4 +217,7 @@ def devices(given: Sequence[Any] | int | None) -> list[Any]:
 
 
 def _what(value: Any) -> str:
-    return f"{value!r} of type {type(value).__name__}" if np.ndim(value) == 0 else f"of type {type(value).__name__}"
+    if isinstance(value, (np.ndarray, jax.Array)) and value.ndim:
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    kind = type(value).__name__
+    return f"a {kind}" if isinstance(value, (list, tuple, dict, set)) else f"{value!r} of type {kind}"

@@ -1,4 +1,4 @@
-"""Are the derivatives JAX takes of a function the function's own? For those who write ``custom_jvp`` rules."""
+"""Are the derivatives JAX takes of a function the function's own? For those who write custom rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.flat import Flattened, flatten
 from jaxnewton.problem import Objective
-from jaxnewton.types import Array, Needs
+from jaxnewton.types import Array, Evaluation, Needs
 
 SAFETY = 100.0  # times the error that central differences are expected to have
 
@@ -20,19 +20,19 @@ SAFETY = 100.0  # times the error that central differences are expected to have
 class DerivativeCheck(NamedTuple):
     """What ``check_derivatives`` found. Errors are the largest differences from central differences."""
 
-    ok: bool  # both errors are within what differences of this dtype can tell
+    ok: bool  # both errors (the gradient's alone without a Hessian) are within what differences of this dtype can tell
     gradient: Array  # (n,) by JAX
-    hessian: Array  # (n, n) by JAX
+    hessian: Array | None  # (n, n) by JAX; None: fun has a ``jax.custom_vjp`` rule, so that JAX has none
     gradient_differences: Array  # (n,) central differences of fun
     hessian_differences: Array  # (n, n) central differences of the gradient by JAX
     gradient_error: float
-    hessian_error: float
+    hessian_error: float  # nan without a Hessian
     gradient_allowed: float
     hessian_allowed: float
 
     def __str__(self) -> str:
         lines = []
-        for name in ("gradient", "hessian"):
+        for name in ("gradient", "hessian") if self.hessian is not None else ("gradient",):
             error, allowed = getattr(self, f"{name}_error"), getattr(self, f"{name}_allowed")
             mine, theirs = np.asarray(getattr(self, name)), np.asarray(getattr(self, f"{name}_differences"))
             worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(mine - theirs), nan=np.inf)), mine.shape)
@@ -42,6 +42,8 @@ class DerivativeCheck(NamedTuple):
                 f"{name} {word}: largest difference {error:.3g} (allowed {allowed:.3g}), at [{at}]: "
                 f"JAX {mine[worst]:.9g}, differences {theirs[worst]:.9g}"
             )
+        if self.hessian is None:
+            lines.append(f"hessian not available: {checks.REVERSE_ONLY}")
         return "\n".join(lines)
 
 
@@ -53,7 +55,8 @@ def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] =
     are of moderate size; not under ``jit``.
 
     Args:
-        fun: scalar function, as for ``minimize``.
+        fun: scalar function, as for ``minimize``. Where it has a ``jax.custom_vjp`` rule, which JAX differentiates once
+            and in reverse only, the gradient alone is checked, and ``hessian_differences`` are the only Hessian.
         x: a point: any pytree of floating arrays.
         args: further arguments of ``fun``.
 
@@ -76,7 +79,7 @@ def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] =
         at = jax.vmap(lambda step: problem.evaluate(flat + step, args, Needs.GRADIENT))(signed)
         return at.f, at.g
 
-    here = jax.jit(lambda x: problem.evaluate(x, args, Needs.HESSIAN))(flat)
+    here = _evaluate(problem, flat, args)
     (f_up, g_up), (f_down, g_down) = along(steps), along(-steps)
     width = (flat + h) - (flat - h)  # as it came out in this dtype
     differences = (f_up - f_down) / width, (g_up - g_down) / width[:, None]
@@ -86,7 +89,19 @@ def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] =
         error = float(jnp.max(jnp.abs(mine - theirs)))
         return (error if np.isfinite(error) else np.inf), SAFETY * eps ** (2 / 3) * max(size, eps)
 
-    errors = compare(here.g, differences[0], (f_up, f_down)), compare(here.H, differences[1], (g_up, g_down))
-    ok = all(error <= allowed for error, allowed in errors)
-    (g_error, g_allowed), (H_error, H_allowed) = errors
+    g_error, g_allowed = compare(here.g, differences[0], (f_up, f_down))
+    H_error = H_allowed = np.nan
+    if here.H is not None:
+        H_error, H_allowed = compare(here.H, differences[1], (g_up, g_down))
+    ok = g_error <= g_allowed and (here.H is None or H_error <= H_allowed)
     return DerivativeCheck(ok, here.g, here.H, *differences, g_error, H_error, g_allowed, H_allowed)
+
+
+def _evaluate(problem: Objective, x: Array, args: tuple[Any, ...]) -> Evaluation:
+    """f, g and H; H None where JAX cannot take it."""
+    try:
+        return jax.jit(lambda x: problem.evaluate(x, args, Needs.HESSIAN))(x)
+    except TypeError as error:
+        if not checks.is_reverse_only(error):
+            raise
+    return jax.jit(lambda x: problem.evaluate(x, args, Needs.GRADIENT))(x)

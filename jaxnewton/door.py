@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import warnings
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from jaxnewton.problem import Problem
 from jaxnewton.progress import bar
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.starts import Rows, Starts
-from jaxnewton.types import Array, History, Needs, Outcome, Rules, Solver
+from jaxnewton.types import Array, History, Needs, Outcome, Rules, Solver, in_trace, is_traced
 
 Posed = tuple[Problem, tuple[Any, ...]]
 
@@ -49,9 +50,12 @@ def _one(
     args = checks.arguments(args)
     rules = checks.rules(tol, max_steps, flat.dtype)
     solver = task.solver(flat.shape[0])
-    problem, args = task.pose(structure, args)
-    recorded = int(rules.max_steps) if checks.flag("history", history) else 0
-    return *_solve(problem, solver, recorded, flat, args, rules), structure, solver
+    problem, all_args = task.pose(structure, args)
+    problem, closed = _hoist(problem, lambda: (flat, *args))
+    recorded = checks.trips(max_steps) if checks.flag("history", history) else 0
+    with checks.forward_mode():
+        outcome, trips = _solve(problem, solver, recorded, flat, (*all_args, *closed), rules)
+    return outcome, trips, structure, solver
 
 
 def solve_many(task: Task, x0s: Any, args: Any, **options: Any) -> Solutions:
@@ -96,12 +100,35 @@ def _many(
     width, keep = checks.positive("width", width), checks.positive("keep", keep)
     solver = task.solver(n)
     problem, all_args = task.pose(structure, args)
-    axes = (None,) * (len(all_args) - len(args)) + axes
-    with bar(starts.count) if checks.flag("progress", progress) else contextlib.nullcontext() as watch:
+
+    def first() -> tuple[Any, ...]:
+        rows = zip(args, axes, strict=True)
+        own = (arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg) for arg, axis in rows)
+        return (starts.make(jnp.int32(0)), *own)
+
+    problem, closed = _hoist(problem, first)
+    axes = (None,) * (len(all_args) - len(args)) + axes + (None,) * len(closed)
+    all_args = (*all_args, *closed)
+    if checks.flag("progress", progress) and is_traced((starts, all_args, rules)):
+        raise ValueError("progress cannot be shown inside jit, vmap or grad: there nothing runs until all is compiled")
+    with bar(starts.count) if progress else contextlib.nullcontext() as watch, checks.forward_mode():
         report = solve_pool(
             problem, solver, starts, all_args, axes, rules, width=width, keep=keep, devices=chosen, watch=watch
         )
     return report, starts.count, structure, solver
+
+
+def _hoist(problem: Any, example: Callable[[], tuple[Any, ...]]) -> tuple[Problem, tuple[Array, ...]]:
+    """The problem with what its function closes over of an outer trace as further arguments; derivatives see those.
+
+    ``example`` makes what the function may be called with; outside of traces it is not asked to.
+    """
+    if not in_trace() or not hasattr(problem, "fun"):
+        return problem, ()
+    fun, closed = jax.closure_convert(problem.fun, *example())
+    if not closed:
+        return problem, ()
+    return dataclasses.replace(problem, fun=fun), tuple(closed)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -115,6 +142,7 @@ def _starts(x0s: Any) -> tuple[Starts, Structure, int, Any]:
     """The starts, the structure of one, its number of unknowns, and the dtype they are solved in."""
     if hasattr(x0s, "make"):
         one = jax.eval_shape(x0s.make, jax.ShapeDtypeStruct((), jnp.int32))
+        checks.precision("x0s", one.dtype)
         return x0s, vector_structure(one.shape[0], one.dtype), one.shape[0], one.dtype
     flat, structure = flatten("x0s", x0s, batch=True)
     return Rows(flat, flat.shape[0]), structure, flat.shape[1], flat.dtype
@@ -132,5 +160,5 @@ def _fields(outcome: Outcome, structure: Structure, task: Task, solver: Solver) 
         "nfev": outcome.nit,
         "njev": outcome.nit,
         "nhev": outcome.nit if task.hessians and solver.needs is Needs.HESSIAN else none,
-        "curvature": outcome.curvature,
+        "curvature": outcome.curvature if task.hessians else jnp.full_like(outcome.curvature, jnp.nan),
     }

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnewton.pool import DATA_SPECS, SPLIT, Data, Kept, Plan, Pool, best_first, empty_pool, run_segment
+from jaxnewton.pool import DATA_SPECS, SPLIT, Data, Kept, Plan, Pool, best_first, empty_pool, run_inside, run_segment
 from jaxnewton.problem import Problem
 from jaxnewton.starts import Starts, split_rows
 from jaxnewton.types import Array, Rules, Solver, is_traced, succeeded
@@ -62,6 +62,7 @@ def _place(plan: Plan, device: Any, data: Data) -> tuple[Data, Pool]:
 @functools.partial(jax.jit, static_argnums=0, keep_unused=True)
 def _empty_there(plan: Plan, data: Data) -> Pool:
     """Made on the data's devices: what the host would send them takes a tenth of the time of solving."""
+    _pace.cache_clear()  # traced where nothing is compiled yet: the first time, or after ``jax.clear_caches``
     pool = empty_pool(plan, data)
     return pool if plan.mesh is None else lax.with_sharding_constraint(pool, NamedSharding(plan.mesh, SPLIT))
 
@@ -86,7 +87,7 @@ def _next_rounds(rounds: int, seconds: float) -> int:
     return min(max(int(rounds * factor), 1), 2**30)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=16)  # it keeps the plan's function alive
 def _pace(plan: Plan, shapes: tuple[Any, ...]) -> Pace:
     """One for each compiled pool."""
     del plan, shapes
@@ -140,7 +141,7 @@ def solve_pool(
 
     if is_traced(data):
         data = jax.tree.map(_not_differentiable, data)
-        pool = run_segment(plan, data, empty_pool(plan, data), jnp.int32(2**30))
+        pool = run_inside(plan, data, empty_pool(plan, data), jnp.int32(2**30))
         return Report(
             _joined(plan, pool.kept, min(keep or starts.count, starts.count)),
             jnp.sum(pool.tally, axis=0, dtype=jnp.int32),

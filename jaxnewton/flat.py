@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnewton import checks
 from jaxnewton.linalg import full_products
 from jaxnewton.types import Array, Bounds, is_traced
 
@@ -93,7 +94,7 @@ class FlattenedResidual:
 
 def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
     """One flat vector (n,), or (B, n) of starts along the leading axis of every leaf, and how to undo it."""
-    leaves, treedef = jax.tree.flatten(_numbers_to_array(x0))
+    leaves, treedef = jax.tree.flatten(_numbers_to_array(name, x0))
     if not leaves:
         raise ValueError(f"{name} is empty: it must hold at least one floating array")
     leaves = [_floating(name, leaf) for leaf in leaves]
@@ -138,7 +139,7 @@ def flat_bounds(bounds: Any, structure: Structure) -> Bounds:
 
 
 def _flat_bound(name: str, side: Any, structure: Structure) -> Array:
-    side = _numbers_to_array(side)
+    side = _numbers_to_array(name, side)
     treedef = jax.tree.structure(side)
     leaves = jax.tree.leaves(side) * (structure.treedef.num_leaves if treedef.num_nodes == 1 else 1)
     if treedef.num_nodes > 1 and treedef != structure.treedef:
@@ -159,11 +160,11 @@ def vector_structure(n: int, dtype: Any) -> Structure:
     return Structure(jax.tree.structure(0), ((n,),), (jnp.dtype(dtype),))
 
 
-def _numbers_to_array(x0: Any) -> Any:
+def _numbers_to_array(name: str, x0: Any) -> Any:
     """A list or tuple of plain Python numbers is meant as a vector, as in NumPy and SciPy."""
-    if not isinstance(x0, (list, tuple)):
+    if type(x0) not in (list, tuple):  # a named tuple is a pytree
         return x0
-    numbers = jax.tree.leaves(x0)
+    numbers = jax.tree.leaves(x0, is_leaf=lambda node: type(node) not in (list, tuple))
     plain = all(isinstance(leaf, (int, float, np.floating)) and not isinstance(leaf, bool) for leaf in numbers)
     if not numbers or not plain:
         return x0
@@ -171,14 +172,24 @@ def _numbers_to_array(x0: Any) -> Any:
         if all(isinstance(leaf, np.floating) for leaf in numbers):
             return np.asarray(x0)  # keeps their dtype
         return np.asarray(x0, dtype=int if all(isinstance(leaf, int) for leaf in numbers) else float)
-    except ValueError:  # ragged: a tree of numbers then, not an array
-        return x0
+    except ValueError:
+        raise ValueError(
+            f"{name} must be an array or a pytree of arrays; it is nested lists of numbers whose lengths differ: "
+            f"{x0!r}. If they are meant as a pytree, make its leaves arrays"
+        ) from None
 
 
 def _floating(name: str, leaf: Any) -> Array:
     if isinstance(leaf, (bool, int)) or (not hasattr(leaf, "dtype") and not isinstance(leaf, float)):
         raise TypeError(f"{name} must hold floating numbers; it holds {leaf!r} of type {type(leaf).__name__}")
+    dtype = getattr(leaf, "dtype", jnp.result_type(float))
+    if np.dtype(object) is dtype:
+        raise TypeError(
+            f"{name} must be floating; it has dtype object, as NumPy makes of rows whose lengths differ or of what are "
+            f"no numbers; its shape is {np.shape(leaf)}"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} must be floating; it has dtype {dtype}. Write 1.0 for 1, or use .astype(float)")
     array = jnp.asarray(leaf)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must be floating; it has dtype {array.dtype}. Write 1.0 for 1, or use .astype(float)")
+    checks.precision(name, array.dtype)
     return array

@@ -143,6 +143,11 @@ def _one_by_one(fn: Any) -> Any:
     return jax.custom_batching.sequential_vmap(fn) if jax.default_backend() == "cpu" else fn
 
 
+def gram(J: Array) -> Array:
+    """J'J (n, n, lanes) of J (m, n, lanes): a batched product, since XLA's CPU is 10 to 30 times slower at the sum."""
+    return jnp.moveaxis(lax.dot_general(J, J, (((0,), (0,)), ((2,), (2,)))), 0, -1)
+
+
 def max_norm(H: Array) -> Array:
     """The infinity norm of H (n, n): an upper bound of its largest |eigenvalue|."""
     n = H.shape[0]

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnewton import checks
 from jaxnewton.types import Array
 
 DECREASE = 1e-4  # c1 of Nocedal & Wright 2006, section 3.1
@@ -28,6 +29,7 @@ class Phi(NamedTuple):
     value: Array  # phi(alpha)
     slope: Array  # phi'(alpha)
     finite: Array  # bool: everything that was evaluated there is finite
+    noise: Any = 0.0  # what rounding of phi may hide, besides that of phi's own size
 
 
 class Rule(Protocol):
@@ -61,26 +63,37 @@ class Wolfe:
     decrease, the approximate conditions of Hager & Zhang (2005, equation 27) judge by slopes instead.
 
     Args:
-        curvature: c2, how much of the slope may be left: 0.9 for a loose search, 0.1 for a nearly exact one; inf for
-            any, which is Armijo's backtracking.
+        c2: how much of the slope may be left (Nocedal & Wright 2006, equations 3.6 and 3.7): 0.9 for a loose search,
+            0.1 for a nearly exact one; inf for any, which is Armijo's backtracking.
         strong: bound |phi'(alpha)| rather than phi'(alpha) from below only.
+
+    Raises:
+        TypeError, ValueError: c2 is not between c1 = 1e-4 and 1, nor inf, or strong not True or False.
     """
 
     searches: ClassVar[bool] = True
 
-    curvature: float = 0.9
+    c2: float = 0.9
     strong: bool = False
+
+    def __post_init__(self) -> None:
+        c2 = checks.number(self.c2)
+        if c2 is None or not (DECREASE < c2 < 1 or c2 == math.inf):
+            raise ValueError(f"c2 must be between c1 = {DECREASE} and 1, or inf; it is {self.c2!r}")
+        object.__setattr__(self, "c2", c2)
+        object.__setattr__(self, "strong", checks.flag("strong", self.strong))
 
     def begin(self, alpha: Array, slope: Array) -> Search:
         return Search(alpha, slope, jnp.zeros_like(alpha), jnp.full_like(alpha, jnp.inf))
 
     def judge(self, search: Search, phi: Phi) -> tuple[Array, Search]:
         alpha, slope, low, high = search
-        hidden = 10 * jnp.finfo(alpha.dtype).eps * jnp.maximum(jnp.abs(phi.start), jnp.abs(phi.value))
+        eps = jnp.finfo(alpha.dtype).eps
+        hidden = phi.noise + 10 * eps * jnp.maximum(jnp.abs(phi.start), jnp.abs(phi.value))
         by_slopes = (phi.value <= phi.start + hidden) & (phi.slope <= (2 * DECREASE - 1) * slope)
         lower = phi.finite & ((phi.value <= phi.start + DECREASE * alpha * slope) | by_slopes)
-        steep = phi.slope < self.curvature * slope
-        beyond = phi.slope > -self.curvature * slope if self.strong else jnp.zeros_like(steep)
+        steep = phi.slope < self.c2 * slope
+        beyond = phi.slope > -self.c2 * slope if self.strong else jnp.zeros_like(steep)
         high = jnp.where(lower & ~beyond, high, alpha)
         low = jnp.where(lower & steep, alpha, low)
 
@@ -89,7 +102,7 @@ class Wolfe:
         middle = 0.5 * (low + high)
         inner = jnp.where((low == 0) & phi.finite & (rise > 0), jnp.clip(parabola, 0.1 * high, 0.5 * high), middle)
         following = jnp.where(jnp.isinf(high), WIDEN * alpha, inner)
-        none_left = (alpha == 0) | (jnp.isfinite(high) & (high - low <= 4 * jnp.finfo(alpha.dtype).eps * high))
+        none_left = (alpha == 0) | (jnp.isfinite(high) & (high - low <= 4 * eps * high))
         return lower & ~steep & ~beyond, Search(jnp.where(none_left, 0.0, following), slope, low, high)
 
 
@@ -114,11 +127,17 @@ class Golden:
 
     Args:
         width: of the final bracket, relative to the step length.
+
+    Raises:
+        TypeError, ValueError: width is not a positive finite number.
     """
 
     searches: ClassVar[bool] = True
 
     width: float = 1e-2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", checks.positive_number("width", self.width, fixed=True))
 
     def begin(self, alpha: Array, slope: Array) -> Section:
         zero, inf = jnp.zeros_like(alpha), jnp.full_like(alpha, jnp.inf)
@@ -127,7 +146,7 @@ class Golden:
     def judge(self, search: Section, phi: Phi) -> tuple[Array, Section]:
         alpha, slope, low, best, high, least, left, last = search
         least = jnp.minimum(least, phi.start)
-        hidden = jnp.abs(phi.value - least) <= 10 * jnp.finfo(alpha.dtype).eps * jnp.abs(least)
+        hidden = jnp.abs(phi.value - least) <= phi.noise + 10 * jnp.finfo(alpha.dtype).eps * jnp.abs(least)
         better = phi.finite & jnp.where(hidden, jnp.abs(phi.slope) < left, phi.value < least)
         beyond = alpha > best
         low, high = (

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton.problem import Problem
-from jaxnewton.solvers.common import rounding
-from jaxnewton.types import RUNNING, Array, Evaluation, History, Needs, Outcome, Rules, Solver, Status
+from jaxnewton.solvers.common import immobile, rounding
+from jaxnewton.types import RUNNING, Array, Evaluation, History, Needs, Outcome, Rules, Solver, Status, Told
 
 QUIET_TRIPS = {
     Needs.HESSIAN: 4,
@@ -20,6 +20,9 @@ QUIET_TRIPS = {
     Needs.CURVATURE: 16,
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
+FADING_TRIPS = 16  # with a gradient within tol and steps that do not shrink with it, before x is said to run away
+CUTS = 52  # in a row, each to a half at most, after which no step is short enough
+FORGET = 0.7  # a trip's weight in what f has been of late (Hager & Zhang 2005, section 4)
 
 
 class Lane(NamedTuple):
@@ -28,7 +31,9 @@ class Lane(NamedTuple):
     state: Any  # the solver's
     status: Array  # () int32
     nit: Array  # () int32: trips so far, each one evaluation
-    quiet: Array  # () int32: trips in a row at the noise floor
+    quiet: Array  # () int32: trips in a row at the noise floor; below 0: trips in a row that were cut short in vain
+    fading: Array  # () int32: trips in a row with a small gradient, but steps that do not shrink with it
+    size: Array  # () of f of late
     scale: Array  # () what tol is relative to: min(1, largest gradient component at the start)
     far: Array  # () |x| beyond which a lane has diverged
     low: Array  # () f below which a lane has diverged
@@ -37,15 +42,16 @@ class Lane(NamedTuple):
 def begin(solver: Solver, problem: Problem, x0: Array) -> Lane:
     """A fresh lane: nothing is evaluated yet; x0 is its first trial."""
     one, zero = jnp.ones((), x0.dtype), jnp.zeros((), jnp.int32)
-    far = jnp.maximum(one, jnp.max(jnp.abs(x0))) / jnp.finfo(x0.dtype).eps
+    far = jnp.maximum(one, jnp.max(jnp.abs(x0))) / jnp.finfo(x0.dtype).eps ** 2
     state = solver.init(x0, problem.size(x0))
-    return Lane(state, jnp.full((), RUNNING, jnp.int32), zero, zero, one, far, -one)
+    return Lane(state, jnp.full((), RUNNING, jnp.int32), zero, zero, zero, jnp.zeros_like(one), one, far, -one)
 
 
 def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, rules: Rules) -> Lane:
     """Tell the solver what was found at its trial, and judge the lane."""
-    state = solver.tell(lane.state, trial, evaluation)
-    eps = jnp.finfo(state.x.dtype).eps
+    eps = jnp.finfo(trial.dtype).eps
+    noise = 10 * eps * lane.size
+    state = solver.tell(lane.state, trial, cast(Evaluation, Told(*evaluation, noise)))
     largest, furthest, longest = (jnp.max(jnp.abs(v)) for v in (state.g, state.x, state.step))
     started = jnp.isfinite(state.f)  # the start itself was finite
     first = lane.nit == 0
@@ -53,27 +59,41 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     low = jnp.where(first & started, -jnp.maximum(1.0, jnp.abs(state.f)) / eps**2, lane.low)
     nit = lane.nit + jnp.where(lane.status == RUNNING, 1, 0).astype(jnp.int32)
 
-    blind = started & state.full & (state.predicted <= rounding(state))
-    quiet = jnp.where(blind, lane.quiet + 1, 0)
-    falling = largest <= 0.75 * jnp.max(jnp.abs(lane.state.g))  # progress, though f does not show it
-    stuck = (evaluation.f != state.f) & ~state.full & (longest <= eps * furthest)
+    same = state.f == lane.state.f
+    size = jnp.maximum(jnp.where(started, jnp.abs(state.f), 0.0), jnp.where(same, 1.0, FORGET) * lane.size)
+    steepest, longer = jnp.max(jnp.abs(lane.state.g)), jnp.max(jnp.abs(lane.state.step))
+    falling = largest <= 0.75 * steepest  # progress, though f does not show it
+    refused = same & (largest == steepest)
+    again = refused & (longest == longer)  # for what the solver takes for rounding, or it would have cut the step
+    blind = started & state.full & ((state.predicted <= rounding(state)) | again)
+    cut = refused & (longest < longer) & ~state.full
+    quiet = jnp.where(cut, jnp.minimum(lane.quiet, 0) - 1, 0)
+    quiet = jnp.where(blind, jnp.maximum(lane.quiet, 0) + 1, quiet)
+    stuck = (quiet <= -CUTS) | (cut & (longest == 0))
+    if solver.needs is Needs.FACTOR:  # its radius does not shrink at every refusal
+        stuck |= same & ~state.full & immobile(state.x, state.step)
 
     # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
     short = jnp.sqrt(rules.tol)
-    shrinking = first | (longest <= 0.9 * jnp.max(jnp.abs(lane.state.step)))
-    still = (longest <= short * furthest) | ((longest <= short) & shrinking)
-    small = (largest <= rules.tol * scale) & (still | (state.if_stationary != Status.CONVERGED))
+    shrinking = first | (longest <= 0.9 * longer)
+    moving = (longest > 0) | (largest == 0)  # a step may be 0 for want of range
+    still = moving & ((longest <= short * furthest) | ((longest <= short) & shrinking))
+    within = largest <= rules.tol * scale
+    small = within & (still | (state.if_stationary != Status.CONVERGED))
+    fading = jnp.where(started & within & ~small, lane.fading + 1, 0)
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
+    end = jnp.int32(Status.LINE_SEARCH_FAILED)
     if solver.needs not in (Needs.HESSIAN, Needs.FACTOR):  # a poor model of the curvature is no evidence of a minimum
-        flat = largest <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), 1.0)
-        floor = jnp.where(flat, floor, jnp.int32(Status.LINE_SEARCH_FAILED))
+        flat = largest <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), scale)
+        floor = end = jnp.where(flat, floor, end)
     status = jnp.full((), RUNNING, jnp.int32)
     for happened, verdict in (  # a later line outweighs an earlier one, unless its verdict is to go on
         (nit >= rules.max_steps, Status.MAX_STEPS),
-        (started & stuck, Status.LINE_SEARCH_FAILED),
+        (started & stuck, end),
         ((furthest > lane.far) | (jnp.minimum(state.f, evaluation.f) < low), Status.DIVERGED),
-        ((quiet >= QUIET_TRIPS[solver.needs]) & ~falling, floor),
+        ((quiet >= QUIET_TRIPS[solver.needs]) & ~falling & (fading == 0), floor),
+        (fading >= FADING_TRIPS, Status.DIVERGED),
         (state.status != RUNNING, state.status),
         (small, jnp.where(lane.quiet >= QUIET_TRIPS[solver.needs] // 2, floor, state.if_stationary)),
         (first & ~started, Status.NONFINITE),
@@ -81,7 +101,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     ):
         verdict = jnp.asarray(verdict, jnp.int32)
         status = jnp.where(happened & (verdict != RUNNING), verdict, status)
-    return Lane(state, status, nit, quiet.astype(jnp.int32), scale, lane.far, low)
+    return Lane(state, status, nit, quiet.astype(jnp.int32), fading.astype(jnp.int32), size, scale, lane.far, low)
 
 
 def next_trial(solver: Solver, problem: Problem, lane: Lane, args: tuple[Any, ...]) -> Array:

@@ -44,7 +44,7 @@ def thomson(points: Any, path: str | os.PathLike[str], *, title: str = "") -> No
     axes.set_box_aspect((1, 1, 1), zoom=1.5)
     axes.set_axis_off()
     axes.set_title(title)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def convergence(
@@ -58,7 +58,8 @@ def convergence(
         names: one for each of a list.
 
     Raises:
-        ValueError: a solution has no history, or there are not as many names as solutions.
+        ValueError: there are no solutions, one has no history or is a batch, or there are not as many names.
+        TypeError: path is no path.
         ImportError: matplotlib is not installed.
     """
     figure = require()(figsize=(12, 4), layout="constrained")
@@ -82,7 +83,7 @@ def convergence(
     if any(line.get_label()[:1] != "_" for line in panels[0].get_lines()):
         panels[0].legend()
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _histories(solutions: Any, names: Sequence[str] | None) -> list[tuple[str | None, Any, int]]:
@@ -90,11 +91,18 @@ def _histories(solutions: Any, names: Sequence[str] | None) -> list[tuple[str | 
         names, solutions = tuple(map(str, solutions)), tuple(solutions.values())
     each = solutions if isinstance(solutions, (list, tuple)) else [solutions]
     labels = [None] * len(each) if names is None else list(names)
+    if not each:
+        raise ValueError("there is nothing to draw: solutions is empty")
     if len(labels) != len(each):
         raise ValueError(f"there are {len(each)} solutions and {len(labels)} names")
     for i, solution in enumerate(each):
         if getattr(solution, "history", None) is None:
             raise ValueError(f"solution {labels[i] or i} has no history: solve with jn.minimize(..., history=True)")
+        if np.ndim(solution.nit):
+            raise ValueError(
+                f"solution {labels[i] or i} is a batch of shape {solution.nit.shape}: give a list of its rows, "
+                "each jax.tree.map(lambda leaf: leaf[k], solution)"
+            )
     return [(name, one.history, int(one.nit)) for name, one in zip(labels, each, strict=True)]
 
 
@@ -179,6 +187,12 @@ def _finish(figure: Any, axes: Any, path: str | os.PathLike[str], title: str) ->
         for text in axes.legend().get_texts():
             text.set_parse_math(False)
     axes.set_title(title, parse_math=False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+    if not isinstance(path, (str, os.PathLike)) and not hasattr(path, "write"):
+        raise TypeError(f'path must be a file\'s name, such as "picture.png"; it is {path!r}')
     figure.savefig(path, dpi=150)
 
 
@@ -192,9 +206,9 @@ def check(path: str | os.PathLike[str]) -> None:
     known = require()().canvas.get_supported_filetypes()
     folder, ending = Path(path).resolve().parent, Path(path).suffix[1:].lower()
     if not folder.is_dir():
-        raise ValueError(f"--plot: there is no folder {folder}")
+        raise ValueError(f"there is no folder {folder}")
     if ending and ending not in known:
-        raise ValueError(f"--plot: a picture ends in .{', .'.join(sorted(known))}; {path} does not")
+        raise ValueError(f"a picture ends in .{', .'.join(sorted(known))}; {path} does not")
 
 
 def require() -> Any:

@@ -206,8 +206,7 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def run_segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
+def _segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
     """``run_rounds`` on every device; the devices' blocks are stacked on a leading axis of everything."""
 
     def block(data: Data, pool: Pool, limit: Array) -> Pool:
@@ -217,3 +216,7 @@ def run_segment(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
         return block(data, pool, limit)
     specs = (DATA_SPECS, SPLIT, WHOLE)
     return jax.shard_map(block, mesh=plan.mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)(data, pool, limit)
+
+
+run_segment = jax.jit(_segment, static_argnums=0, donate_argnums=2)
+run_inside = jax.jit(_segment, static_argnums=0)  # of a trace, where nothing can be donated

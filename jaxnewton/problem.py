@@ -138,7 +138,7 @@ class SumOfSquares(Problem):
         if bounds is not None:
             J = jnp.where(held[None], 0.0, J)
         if needs is Needs.HESSIAN:
-            H = jnp.sum(J[:, :, None] * J[:, None], axis=0)
+            H = linalg.gram(J)
             return Evaluation(f, g, H if bounds is None else H + jnp.where(held[None], eye, 0.0))
         if bounds is not None:
             J = jnp.concatenate([J, jnp.where(held[None], eye, 0.0)])

@@ -62,8 +62,11 @@ def by_eigenvectors(
     """By H = V diag(lam) V'; ``steps`` None: to the last digit; ``sphere``: on its surface."""
     lam, V = linalg.eigh(H)
     b, first = jnp.sum(V * g[:, None], axis=0), jnp.zeros_like(g).at[0].set(1.0)
-    found = _along_eigenvectors([lam], [b], [first], lam[0], radius, resolution, steps, sphere)
-    return found._replace(step=jnp.sum(V * found.step[0][None, :], axis=1))
+
+    def back(s: Vector) -> Array:
+        return jnp.sum(V * s[0][None, :], axis=1)
+
+    return _along_eigenvectors(Diagonal([lam], [b], [first], lam[0], back), radius, resolution, steps, sphere)
 
 
 def by_closed_form(
@@ -79,17 +82,27 @@ def by_closed_form(
         own = ~earlier & linalg.fold(jnp.logical_and, [eigenvalue <= later for later in lam[k:]])
         first.append(own.astype(lowest.dtype))
         earlier = earlier | own
-    found = _along_eigenvectors(lam, b, first, lowest, radius, resolution, steps, sphere)
-    return found._replace(step=jnp.stack([linalg.dot(row, found.step) for row in zip(*V, strict=True)]))
+
+    def back(s: Vector) -> Array:
+        return jnp.stack([linalg.dot(row, s) for row in zip(*V, strict=True)])
+
+    return _along_eigenvectors(Diagonal(lam, b, first, lowest, back), radius, resolution, steps, sphere)
 
 
-def _along_eigenvectors(
-    lam: Vector, b: Vector, first: Vector, lowest: Array, radius: Array, resolution: Array, steps: Any, sphere: bool
-) -> Any:
-    """The method where H is diagonal, vectors cut into pieces of any shape; a Minimiser whose step is such a vector.
+class Diagonal(NamedTuple):
+    """H and g along H's eigenvectors, vectors cut into pieces of any shape."""
 
-    ``first``: an eigenvector of the ``lowest`` of ``lam``.
-    """
+    lam: Vector  # the eigenvalues
+    b: Vector  # g
+    first: Vector  # an eigenvector of the lowest eigenvalue
+    lowest: Array  # ()
+    back: Callable[[Vector], Array]  # to (n,), in H's own basis
+
+
+def _along_eigenvectors(of: Diagonal, radius: Array, resolution: Array, steps: int | None, sphere: bool) -> Minimiser:
+    """The method where H is diagonal."""
+    lam, b, first, lowest, back = of
+    to_the_end = steps is None
     # gaps + t are the eigenvalues of H + mu I, without the cancellation in lam + mu.
     gaps = [part - lowest for part in lam]
     least = resolution if sphere else jnp.maximum(lowest, resolution)
@@ -105,21 +118,21 @@ def _along_eigenvectors(
     hard = inside if sphere else inside & (lowest < -resolution)
     boundary = ~inside | hard
     s = [-r / (gap + t) for r, gap in zip(b, gaps, strict=True)]
-    s = _onto_ball(s, first, radius, boundary) if steps else _onto_sphere(s, first, t, b, radius, boundary)
+    s = _completed(s, first, t, b, radius, boundary) if to_the_end else _cut_back(s, first, radius, boundary)
     predicted = -dot(b, s) - 0.5 * dot(s, [part * r for part, r in zip(lam, s, strict=True)])
-    step: Any = s
-    return Minimiser(step, t - lowest, predicted, lowest, ~boundary, hard)
+    return Minimiser(back(s), t - lowest, predicted, lowest, ~boundary, hard)
 
 
 def by_tridiagonal(
     H: Array, g: Array, radius: Array, resolution: Array, steps: int | None = SECULAR_STEPS, sphere: bool = False
 ) -> Minimiser:
     """By H = Q T Q', unrolled over lanes; ``steps`` None: to the last digit; ``sphere``: on its surface."""
-    n = g.shape[0]
-    # Barriers: else XLA computes what follows anew in each of its readers, at twice the time in all.
+    n, to_the_end = g.shape[0], steps is None
+    # The barriers are for GPUs, where XLA keeps them until it has fused, lest what is before them be computed anew in
+    # each of its readers; their gain was not measured. On CPU XLA drops them before: the same fusions and times.
     T = lax.optimization_barrier(tridiagonal.reduce(H))
     b = lax.optimization_barrier(tridiagonal.to_tridiagonal(T, [g[i] for i in range(n)]))
-    lowest, left = tridiagonal.lowest_eigenvalue(T, 0.25 * resolution, to_the_end=steps is None)
+    lowest, left = tridiagonal.lowest_eigenvalue(T, 0.25 * resolution, to_the_end=to_the_end)
     least = resolution - left  # smallest mu with H + mu I safely definite
     if not sphere:
         least = jnp.where(left > resolution, 0.0, least)
@@ -133,7 +146,7 @@ def by_tridiagonal(
 
     reach = jnp.sqrt(linalg.dot(b, b)) / radius
     start = jnp.maximum(least, reach - tridiagonal.bounds(T)[1])
-    if steps is None:  # from the right of the root, Newton's method leads to its left
+    if to_the_end:  # from the right of the root, Newton's method leads to its left
         start = jnp.maximum(start, jnp.where(reach > 0, newton(reach + least), start))
     mu = _iterate(newton, start, lowest, steps)
     inside = mu <= least  # s(least) does not reach the boundary
@@ -149,7 +162,7 @@ def by_tridiagonal(
     u = lax.optimization_barrier(tridiagonal.solve(factors, [t / size for t in u]))
     shifted = 1.0 / jnp.sqrt(linalg.dot(u, u))  # ||(T + mu I) u|| of the u of norm 1
     u = [shifted * t for t in u]
-    onto = _onto_ball(s, u, radius, boundary) if steps else _onto_sphere(s, u, shifted, b, radius, boundary)
+    onto = _completed(s, u, shifted, b, radius, boundary) if to_the_end else _cut_back(s, u, radius, boundary)
     parts = lax.optimization_barrier(onto)
     predicted = -linalg.dot(b, parts) - 0.5 * linalg.dot(parts, tridiagonal.multiply(T, parts))
     step = jnp.stack(tridiagonal.from_tridiagonal(T, parts))
@@ -192,8 +205,10 @@ def _newton(mu: Array, norm2: Array, slope: Array, radius: Array) -> Array:
     return jnp.where(norm2 > 0, mu + norm2 / slope * (norm - radius) / radius, mu)
 
 
-def _onto_ball(s: Vector, u: Vector, radius: Array, boundary: Array) -> Vector:
-    """s cut back to the ball; on ``boundary``, where it falls short, s + tau u there, tau the root nearer to zero."""
+def _cut_back(s: Vector, u: Vector, radius: Array, boundary: Array) -> Vector:
+    """After a few steps, which may leave s too long: s cut back to the ball; on ``boundary``, where it falls short,
+    s + tau u there, tau the root nearer to zero.
+    """
     norm = jnp.sqrt(dot(s, s))
     factor = jnp.where(norm > radius, radius / norm, 1.0)
     s = [t * factor for t in s]
@@ -202,8 +217,9 @@ def _onto_ball(s: Vector, u: Vector, radius: Array, boundary: Array) -> Vector:
     return [t + tau * v for t, v in zip(s, u, strict=True)]
 
 
-def _onto_sphere(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array, boundary: Array) -> Vector:
-    """s on ``boundary`` brought to it by what disturbs (H + mu I) s = b less: a factor, or a part along u.
+def _completed(s: Vector, u: Vector, shifted: Array, b: Vector, radius: Array, boundary: Array) -> Vector:
+    """After steps to the last digit: s on ``boundary`` brought to it by what disturbs (H + mu I) s = b less, a factor
+    or a part along u.
 
     ``shifted``: ||(H + mu I) u||. The last digits of mu move s along u only, and by much where H + mu I is nearly
     singular; a factor would spoil the rest of s there.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, SupportsIndex, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnewton import checks
 from jaxnewton.types import Array, History, Status, is_traced, message, succeeded
 
 
@@ -25,9 +27,12 @@ class _Shared:
         return succeeded(self.status)
 
 
+_COMMON = ["x", "fun", "grad", "status", "nit", "nfev", "njev", "nhev", "curvature"]  # of Solution and Solutions
+
+
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["x", "fun", "grad", "status", "nit", "nfev", "njev", "nhev", "curvature", "history"],
+    data_fields=[*_COMMON, "history"],
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +52,18 @@ class Solution(_Shared):
 
     @property
     def message(self) -> str:
-        """The status in words (host only)."""
+        """The status in words (host only).
+
+        Raises:
+            ValueError: there are several, after ``vmap``, or the status is traced, inside ``jit``.
+        """
+        if is_traced(self.status):
+            raise ValueError("message is words, which there are none of inside jit: look at it outside")
+        if np.ndim(self.status):
+            raise ValueError(
+                f"this solution is a batch of shape {self.status.shape}, so it has no one message: take a row of it by "
+                "jax.tree.map(lambda leaf: leaf[i], solution)"
+            )
         return message(self.status)
 
     def __repr__(self) -> str:
@@ -59,7 +75,7 @@ class Solution(_Shared):
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["x", "fun", "grad", "status", "nit", "nfev", "njev", "nhev", "curvature", "start", "tally"],
+    data_fields=[*_COMMON, "start", "tally"],
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +100,25 @@ class Solutions(_Shared):
     def __len__(self) -> int:
         return self.status.shape[0]
 
-    def __getitem__(self, row: int) -> Solution:
-        """One row as a Solution.
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Solution: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[Any]) -> Solutions: ...
+    @overload
+    def __getitem__(self, index: Any) -> Any: ...
+    def __getitem__(self, index: Any) -> Solution | Solutions:
+        """One row as a Solution; of a slice, a list or array of whole numbers, or a mask, those rows as Solutions.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: there is no such row, or the mask has not one entry for each.
+            TypeError: it is none of these.
         """
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)} solutions")
-        names = [field.name for field in dataclasses.fields(Solution) if field.name != "history"]
-        return Solution(**{name: jax.tree.map(lambda leaf: leaf[row], getattr(self, name)) for name in names})
+        rows = checks.rows(index, len(self), "solutions")
+        fields = {name: jax.tree.map(lambda leaf: leaf[rows], getattr(self, name)) for name in _COMMON}
+        if np.ndim(rows) == 0:
+            return Solution(**fields)
+        ended = fields["status"][:, None] == jnp.arange(len(Status), dtype=jnp.int32)[None]
+        return Solutions(**fields, start=self.start[rows], tally=jnp.sum(ended, axis=0, dtype=jnp.int32))
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -110,14 +135,16 @@ class Solutions(_Shared):
     def distinct(self, tol: float | None = None) -> list[tuple[Solution, int]]:
         """Different successful ends, lowest ``fun`` first, each with the number of starts that came to it.
 
-        Two ends are the same where every component of x agrees to ``tol * (1 + |x|)``; default: 1e-5 in float64, 1e-2
-        in float32. Only ends whose ``fun`` agrees to ``tol * (1 + |fun|)`` are compared.
+        Two ends are the same where every component of x agrees to ``tol * (1 + |x|)``; default: 1e-5 in float64, 1e-3
+        in float32, a few times the root of eps, to which a minimum of curvature 1 is determined by its values. Only
+        ends whose ``fun`` agrees to ``tol * (1 + |fun|)`` are compared. Where curvature is small ends scatter more
+        widely, and a larger ``tol`` counts them as one.
         """
         return [(self[row], hits) for row, hits in self._groups(tol)]
 
     def _groups(self, tol: float | None = None) -> list[tuple[int, int]]:
         """The row of lowest ``fun`` of each distinct end, and its hits."""
-        tol = tol if tol is not None else (1e-5 if jnp.finfo(self.fun.dtype).eps < 1e-12 else 1e-2)
+        tol = tol if tol is not None else (1e-5 if jnp.finfo(self.fun.dtype).eps < 1e-12 else 1e-3)
         rows = np.flatnonzero(np.asarray(self.success))
         rows = rows[np.argsort(np.asarray(self.fun)[rows], kind="stable")]
         if not rows.size:
@@ -137,9 +164,8 @@ class Solutions(_Shared):
     def summary(self) -> str:
         """A few lines of text: statuses, trips, the distinct ends that were met most."""
         total = int(np.asarray(self.tally).sum())
-        statuses = ", ".join(f"{status.name} {count}" for status, count in self.counts.items())
         nit = np.asarray(self.nit)
-        lines = [f"{total} starts: {statuses}"]
+        lines = [f"{total} starts: {self._statuses()}"]
         if len(self):
             lines.append(f"trips: mean {nit.mean():.1f}, largest {nit.max()}; {len(self)} rows kept")
         minima, fun = self._groups(), np.asarray(self.fun)
@@ -148,9 +174,12 @@ class Solutions(_Shared):
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        if is_traced(self.status):
+        if is_traced(self.status) or np.ndim(self.status) != 1:
             return dataclasses.asdict(self).__repr__()
-        return f"Solutions({len(self)} rows; {self.counts})"
+        return f"Solutions({len(self)} rows; {self._statuses()})"
+
+    def _statuses(self) -> str:
+        return ", ".join(f"{status.name} {count}" for status, count in self.counts.items()) or "none"
 
     def _order(self) -> np.ndarray:
         fun = np.asarray(self.fun)

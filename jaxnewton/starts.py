@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnewton.types import Array
+from jaxnewton import checks
+from jaxnewton.types import Array, is_traced
 
 
 class Starts(Protocol):
@@ -28,9 +30,27 @@ class Starts(Protocol):
         ...
 
 
+class Listed:
+    """What ``len``, an index and ``np.asarray`` come to: starts are looked at without making those before them."""
+
+    count: int
+    make: Callable[[Array], Array]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Array:
+        """Start number ``index`` (n,); of a slice, a list or an array (k,) of numbers, or a mask: starts (k, n)."""
+        numbers = jnp.asarray(checks.rows(index, self.count, "starts"), jnp.int32)
+        return jax.vmap(self.make)(numbers) if numbers.ndim else self.make(numbers)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self[:], dtype)
+
+
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["rows"], meta_fields=["count"])
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class Rows(Listed):
     """Starts that are given: the rows of an array (count, n)."""
 
     rows: Array
@@ -47,7 +67,7 @@ class Rows:
     jax.tree_util.register_dataclass, data_fields=["key", "a", "b", "offset"], meta_fields=["count", "draw"]
 )
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class Drawn(Listed):
     """Starts drawn one by one from ``fold_in(key, index)``; nothing is stored."""
 
     key: Array
@@ -75,26 +95,54 @@ def split_rows(rows: Array, parts: int, size: int) -> Array:
 
 
 def uniform(key: Array, lower: Any, upper: Any, count: int) -> Drawn:
-    """``count`` starts uniform in the box [lower, upper]; at least one of the two is a vector (n,)."""
+    """``count`` starts uniform in the box [lower, upper]; at least one of the two is a vector (n,).
+
+    As of all starts, ``starts[i]`` is start number i, (n,), so that ``starts[solutions.start]`` are those that
+    ``solutions`` came from; ``np.asarray(starts)`` is all of them, (count, n).
+
+    Returns:
+        A recipe for the batched solves, which makes start number i when its turn comes, from ``key`` and i alone.
+
+    Raises:
+        TypeError: key is no ``jax.random.key``.
+        ValueError: count is not in 1..2**31 - 1, or the bounds are crossed, not finite, or no vectors that broadcast.
+    """
     a, b = _box(lower, upper)
     return Drawn(as_key(key), a, b, jnp.zeros((), jnp.int32), as_count(count), _uniform)
 
 
 def normal(key: Array, mean: Any, scale: Any, count: int) -> Drawn:
-    """``count`` starts from independent normals; ``mean`` or ``scale`` (standard deviations) is a vector (n,)."""
+    """``count`` starts from independent normals; ``mean`` or ``scale`` (standard deviations) is a vector (n,).
+
+    Returns:
+        A recipe for the batched solves, which makes start number i when its turn comes, from ``key`` and i alone.
+
+    Raises:
+        TypeError: key is no ``jax.random.key``.
+        ValueError: count is not in 1..2**31 - 1, a scale is negative, or mean and scale are not finite, or no vectors
+            that broadcast.
+    """
     a, b = _vectors("mean", mean, "scale", scale)
-    if not np.all(np.asarray(b) >= 0):
+    if not is_traced(b) and not np.all(np.asarray(b) >= 0):
         raise ValueError(f"scale must not be negative; it has a smallest entry of {np.min(np.asarray(b))}")
     return Drawn(as_key(key), a, b, jnp.zeros((), jnp.int32), as_count(count), _normal)
 
 
 def sobol(lower: Any, upper: Any, count: int, *, seed: int = 0) -> Rows:
-    """``count`` points of a scrambled Sobol sequence in the box (scipy.stats.qmc); best a power of two."""
+    """``count`` points of a scrambled Sobol sequence in the box (scipy.stats.qmc), all held; best a power of two.
+
+    Returns:
+        The starts for the batched solves, all made at once: rows (count, n).
+
+    Raises:
+        ValueError: count is not in 1..2**31 - 1, or the bounds are crossed, not finite, or no vectors that broadcast.
+    """
     from scipy.stats import qmc  # slow to import
 
     a, b = _box(lower, upper)
     engine = qmc.Sobol(a.shape[0], rng=seed)
-    exponent = max(as_count(count) - 1, 0).bit_length()
+    count = as_count(count)
+    exponent = (count - 1).bit_length()
     unit = jnp.asarray(engine.random_base2(exponent)[:count], a.dtype)
     return Rows(a[None] + unit * (b - a)[None], count)
 
@@ -109,14 +157,14 @@ def _normal(key: Array, a: Array, b: Array) -> Array:
 
 def _box(lower: Any, upper: Any) -> tuple[Array, Array]:
     a, b = _vectors("lower", lower, "upper", upper)
-    if not np.all(np.asarray(a) <= np.asarray(b)):
+    if not is_traced((a, b)) and not np.all(np.asarray(a) <= np.asarray(b)):
         worst = int(np.argmax(np.asarray(a) - np.asarray(b)))
         raise ValueError(f"lower must not exceed upper; component {worst} has lower {a[worst]} and upper {b[worst]}")
     return a, b
 
 
 def _vectors(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Array, Array]:
-    a, b = jnp.asarray(a), jnp.asarray(b)
+    a, b = _numbers(name_a, a), _numbers(name_b, b)
     dtype = jnp.result_type(a, b, jnp.float32 if a.dtype != b.dtype else a.dtype)
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     try:
@@ -129,9 +177,20 @@ def _vectors(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Array, Array]:
             f"they have shapes {a.shape} and {b.shape}"
         )
     for name, value in ((name_a, a), (name_b, b)):
-        if not np.all(np.isfinite(np.asarray(value, float))):
+        checks.precision(name, dtype)
+        if not is_traced(value) and not np.all(np.isfinite(np.asarray(value, float))):
             raise ValueError(f"{name} must be finite; it is {value}")
     return jnp.broadcast_to(a.astype(dtype), shape), jnp.broadcast_to(b.astype(dtype), shape)
+
+
+def _numbers(name: str, given: Any) -> Array:
+    try:
+        array = jnp.asarray(given)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"{name} must be a number or a vector (n,) of numbers; it is {given!r}")
+    return array
 
 
 def as_key(key: Any) -> Array:
@@ -143,6 +202,4 @@ def as_key(key: Any) -> Array:
 
 def as_count(count: Any) -> int:
     """A number of starts that an int32 can number."""
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < 2**31:
-        raise ValueError(f"count must be an integer from 1 to 2**31 - 1; it is {count!r}")
-    return int(count)
+    return checks.whole("count", count, 1)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 
 Array = jax.Array
 Move = Callable[[Array, Array], Array]
@@ -37,7 +38,7 @@ MESSAGES = {
     Status.NOISE_FLOOR: "converged as far as this dtype can tell: no further decrease is representable",
     Status.MAX_STEPS: "stopped after max_steps trips without convergence",
     Status.NONFINITE: "the objective or a derivative is not finite at the start",
-    Status.DIVERGED: "the objective decreases without bound, or x runs away to infinity",
+    Status.DIVERGED: "the objective decreases without bound, or x runs away to infinity, where the gradient may vanish",
     Status.SADDLE: "stationary, but the Hessian has a negative eigenvalue: a saddle point or a maximum",
     Status.SINGULAR: "the Hessian is singular here: the minimum is not isolated, or cannot be told from a saddle "
     "(equations: the Jacobian is singular, and this is no root)",
@@ -72,6 +73,20 @@ class Evaluation(NamedTuple):
     f: Array  # ()
     g: Array  # (n,)
     H: Any
+
+    @property
+    def noise(self) -> Any:
+        """() What rounding of f may hide, besides that of the size it has here; the loop may know of more."""
+        return 0.0
+
+
+class Told(NamedTuple):
+    """An ``Evaluation`` as the loop tells a solver of it."""
+
+    f: Array
+    g: Array
+    H: Any
+    noise: Array
 
 
 class Bounds(NamedTuple):
@@ -162,6 +177,14 @@ class Outcome(NamedTuple):
 def is_traced(tree: Any) -> bool:
     """Whether any leaf is a tracer: we are inside jit, vmap or grad, and no value can be looked at."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
+_TOP = get_opaque_trace_state(convention="jaxnewton")
+
+
+def in_trace() -> bool:
+    """Whether we are inside jit, vmap or grad, though nothing that is seen here need be a tracer."""
+    return get_opaque_trace_state(convention="jaxnewton") != _TOP
 
 
 def message(status: Any) -> str:

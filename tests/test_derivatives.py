@@ -69,3 +69,18 @@ def test_a_point_without_derivatives_is_not_ok():
     assert "WRONG" in str(found)
     with pytest.raises(TypeError, match="x must be floating"):
         jn.check_derivatives(polynomial, np.array([1, 2]))
+
+
+@pytest.mark.parametrize("slope", [2.0, 1.9])
+def test_of_a_rule_in_reverse_mode_the_gradient_is_checked(slope):
+    @jax.custom_vjp
+    def fun(x):
+        return jnp.sum(x**2)
+
+    fun.defvjp(lambda x: (fun(x), x), lambda x, c: (slope * x * c,))
+    found = jn.check_derivatives(fun, np.array([0.5, -2.0]))
+    assert found.ok == (slope == 2)
+    assert found.hessian is None
+    np.testing.assert_allclose(found.hessian_differences, slope * np.eye(2), atol=1e-7)
+    assert ("gradient ok" if found.ok else "gradient WRONG") in str(found)
+    assert "hessian not available: a jax.custom_vjp rule" in str(found)

@@ -1,5 +1,7 @@
 """Wrong input is refused at the door, by a sentence that names the argument, what came and what was expected."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,12 @@ import jaxnewton as jn
 
 KEY = jax.random.key(0)
 ONE, MANY = np.ones(2), np.ones((3, 2))
+RAGGED = np.array([[1.0, 2.0], [3.0]], object)
+
+
+class Pair(NamedTuple):
+    x: float
+    y: float
 
 
 def bowl(x, *args):
@@ -37,6 +45,14 @@ TABLE = {
     "x0 empty pytree": (minimize(x0={}), ValueError, ["x0", "empty"]),
     "x0 empty array": (minimize(x0=np.ones(0)), ValueError, ["x0", "no unknowns"]),
     "x0 one integer leaf": (minimize(x0={"a": ONE, "b": np.ones(2, int)}), TypeError, ["x0", "floating", "int64"]),
+    "x0 objects": (minimize(x0=RAGGED), TypeError, ["x0", "object", "(2,)", "lengths differ"]),
+    "x0s objects": (batch(x0s=RAGGED), TypeError, ["x0s", "object", "(2,)"]),
+    "x0 of text": (minimize(x0=np.array(["a"])), TypeError, ["x0", "floating", "<U1"]),
+    "x0 ragged": (minimize(x0=[[1.0, 2.0], [3.0]]), ValueError, ["x0", "lengths differ", "[3.0]"]),
+    "x0s ragged": (batch(x0s=[[1.0, 2.0], [3.0]]), ValueError, ["x0s", "lengths differ", "[3.0]"]),
+    "x0 half": (minimize(x0=np.ones(2, "float16")), TypeError, ["x0", "float32 or float64", "float16"]),
+    "x0 bfloat16": (minimize(x0=jnp.ones(2, "bfloat16")), TypeError, ["x0", "float32 or float64", "bfloat16"]),
+    "x0s half": (batch(x0s=np.ones((3, 2), "float16")), TypeError, ["x0s", "float32 or float64", "float16"]),
     "x0s integer": (batch(x0s=np.ones((3, 2), int)), TypeError, ["x0s", "floating", "int64"]),
     "x0s no starts": (batch(x0s=np.ones((0, 2))), ValueError, ["x0s", "no starts", "(0, 2)"]),
     "x0s no unknowns": (batch(x0s=np.ones((3, 0))), ValueError, ["x0s", "no unknowns", "(3, 0)"]),
@@ -69,6 +85,7 @@ TABLE = {
     "args a list": (minimize(args=[ONE]), TypeError, ["args", "tuple", "(a,)"]),
     "args an array": (batch(args=MANY), TypeError, ["args", "tuple", "(a,)"]),
     "args text": (minimize(args=("logistic",)), TypeError, ["args", "'logistic'", "str"]),
+    "args objects": (minimize(args=(RAGGED,)), TypeError, ["args", "an array of shape (2,) and dtype object"]),
     "args too few rows": (batch(args=(ONE,), args_axes=0), ValueError, ["args[0]", "3 starts", "(2,)"]),
     "args no rows": (batch(args=(MANY, 1.0), args_axes=0), ValueError, ["args[1]", "3 starts", "()"]),
     "args rows of a leaf": (
@@ -98,13 +115,24 @@ TABLE = {
         ["lower", "upper", "component 1"],
     ),
     "radius": (lambda: jn.TrustRegion(initial_radius=-1.0), ValueError, ["initial_radius", "positive", "-1.0"]),
-    "damped": (lambda: jn.Newton(damped="no"), ValueError, ["damped", "'no'"]),
+    "radius traced": (lambda: jax.jit(jn.TrustRegion)(3.0), TypeError, ["initial_radius", "number", "traced"]),
+    "damped": (lambda: jn.Newton(damped="no"), TypeError, ["damped", "True or False", "'no'"]),
     "memory": (lambda: jn.LBFGS(memory=0), ValueError, ["memory", "at least 1", "0"]),
     "form": (lambda: jn.BFGS("inverted"), ValueError, ["form", "inverse", "'inverted'"]),
     "phi": (lambda: jn.Broyden(1.5), ValueError, ["phi", "0", "1.5"]),
     "step a word": (lambda: jn.GradientDescent("newton"), ValueError, ["step", "exact", "'newton'"]),
     "step negative": (lambda: jn.GradientDescent(-0.1), ValueError, ["step", "positive", "-0.1"]),
     "step bool": (lambda: jn.GradientDescent(True), ValueError, ["step", "True"]),
+    "step of a wrong shape": (
+        minimize(solver=jn.GradientDescent(lambda k: jnp.full(2, 0.1))),
+        TypeError,
+        ["step", "number", "(2,)"],
+    ),
+    "step nothing": (minimize(solver=jn.GradientDescent(lambda k: None)), TypeError, ["step", "number", "None"]),
+    "c2 negative": (lambda: jn.linesearch.Wolfe(-3.0, True), ValueError, ["c2", "1", "-3.0"]),
+    "c2 large": (lambda: jn.linesearch.Wolfe(2.0, True), ValueError, ["c2", "1", "2.0"]),
+    "strong": (lambda: jn.linesearch.Wolfe(0.9, "yes"), TypeError, ["strong", "True or False", "'yes'"]),
+    "section width": (lambda: jn.linesearch.Golden(-1.0), ValueError, ["width", "positive", "-1.0"]),
     "products": (lambda: jn.NewtonCG(max_products=0), ValueError, ["max_products", "at least 1", "0"]),
     "transform": (lambda: jn.Optax(0.1), TypeError, ["transform", "optax.GradientTransformation", "0.1"]),
     "bounds a tuple": (minimize(bounds=(0.0, 1.0), solver=jn.GradientDescent()), TypeError, ["bounds", "jn.Bounds"]),
@@ -132,6 +160,21 @@ TABLE = {
     ),
     "history": (minimize(history=1), TypeError, ["history", "True or False", "1"]),
     "progress": (batch(progress="bar"), TypeError, ["progress", "True or False", "'bar'"]),
+    "progress in jit": (
+        lambda: jax.jit(lambda x0s: jn.minimize_batch(bowl, x0s, progress=True))(MANY),
+        ValueError,
+        ["progress", "inside jit"],
+    ),
+    "starts of a pytree": (
+        lambda: jn.starts.uniform(KEY, {"a": 0.0}, {"a": 1.0}, 5),
+        TypeError,
+        ["lower", "vector", "{'a': 0.0}"],
+    ),
+    "starts half": (
+        lambda: jn.starts.normal(KEY, jnp.ones(2, "float16"), jnp.ones(2, "float16"), 5),
+        TypeError,
+        ["mean", "float32 or float64", "float16"],
+    ),
     "starts nan": (
         lambda: jn.starts.uniform(KEY, [0.0, np.nan], [1.0, 1.0], 5),
         ValueError,
@@ -170,6 +213,32 @@ def test_is_refused(name):
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (jn.NewtonCG(np.int64(5)), jn.NewtonCG(5)),
+        (jn.LBFGS(jnp.array(3)), jn.LBFGS(3)),
+        (jn.Broyden(np.float32(0.5)), jn.Broyden(0.5)),
+        (jn.TrustRegion(np.float32(3)), jn.TrustRegion(3.0)),
+        (jn.Newton(np.bool_(False)), jn.Newton(False)),
+        (jn.GradientDescent(jnp.array(0.25)), jn.GradientDescent(0.25)),
+        (jn.linesearch.Wolfe(np.float32(0.5), np.bool_(True)), jn.linesearch.Wolfe(0.5, True)),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_numpys_and_jaxs_scalars_are_numbers(given, expected):
+    assert given == expected
+    assert hash(given) == hash(expected)
+    assert repr(given) == repr(expected)
+
+
+def test_options_of_a_batch_may_be_numpys_and_jaxs_scalars():
+    found = jn.minimize_batch(
+        bowl, MANY, width=jnp.array(2), keep=np.int8(1), devices=np.array(1), max_steps=np.array(9), tol=np.float32(1)
+    )
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
     ("x0", "expected"),
     [
         (1.0, ()),
@@ -193,6 +262,12 @@ def test_a_list_of_arrays_is_a_pytree():
     assert [leaf.shape for leaf in found.x] == [(1,), (2,)]
 
 
+def test_a_named_tuple_is_a_pytree():
+    found = jn.minimize(lambda p: (p.x - 1) ** 2 + p.y**2, Pair(0.0, 2.0))
+    assert isinstance(found.x, Pair)
+    np.testing.assert_allclose(found.x, (1, 0), atol=1e-6)
+
+
 def test_leaves_of_two_dtypes_come_back_as_they_were():
     def fun(x):
         return jnp.sum((x["wide"] - 1) ** 2) + jnp.sum((x["narrow"].astype("float64") - 2) ** 2)
@@ -206,3 +281,21 @@ def test_nothing_is_raised_for_a_numerical_reason():
     assert jn.minimize(lambda x: jnp.sum(jnp.log(x)), [-1.0]).message.startswith(
         "the objective or a derivative is not finite"
     )
+
+
+@pytest.fixture(scope="module")
+def reverse_only():
+    @jax.custom_vjp
+    def fun(x):
+        return jnp.sum((x - 1) ** 2)
+
+    fun.defvjp(lambda x: (fun(x), x), lambda x, c: (2 * (x - 1) * c,))
+    return fun
+
+
+@pytest.mark.parametrize("verb", [jn.minimize, jn.minimize_batch])
+@pytest.mark.parametrize("solver", [None, jn.Newton(), jn.NewtonCG(), jn.GradientDescent("exact")])
+def test_a_rule_in_reverse_mode_needs_a_solver_of_gradients(reverse_only, verb, solver):
+    with pytest.raises(TypeError, match=r"custom_vjp.*custom_jvp.*BFGS\(\) or jn.LBFGS\(\)"):
+        verb(reverse_only, 3 * MANY, solver=solver)
+    assert np.all(verb(reverse_only, 3 * MANY, solver=jn.BFGS()).success)

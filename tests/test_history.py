@@ -63,6 +63,16 @@ def test_wrong_input():
         jaxnewton.plotting.convergence(solve("BFGS"), "never.png")
     with pytest.raises(ValueError, match="1 solutions and 2 names"):
         jaxnewton.plotting.convergence([solve("BFGS", history=True)], "never.png", names=["a", "b"])
+    with pytest.raises(ValueError, match="nothing to draw"):
+        jaxnewton.plotting.convergence([], "never.png")
+    with pytest.raises(TypeError, match=r"path must be a file's name.*None"):
+        jaxnewton.plotting.convergence(solve("BFGS", history=True), None)
+
+
+def test_a_batch_has_no_one_history():
+    found = jax.vmap(lambda x0: jn.minimize(rosenbrock, x0, history=True))(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"batch of shape \(3,\)"):
+        jaxnewton.plotting.convergence(found, "never.png")
 
 
 @pytest.mark.parametrize("kind", ["one", "list", "dict"])

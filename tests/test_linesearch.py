@@ -46,11 +46,11 @@ def test_ends_at_the_conditions(name, rule, dtype):
     assert found.accepted
     assert found.trials <= 40
     assert phi(alpha) <= phi(0.0) + 1e-4 * alpha * start + 1e-6
-    curvature, slack = RULES[rule].curvature, 1e-3 if dtype == "float32" else 1e-12
-    if np.isfinite(curvature):
-        assert slope(alpha) >= curvature * start - slack
+    c2, slack = RULES[rule].c2, 1e-3 if dtype == "float32" else 1e-12
+    if np.isfinite(c2):
+        assert slope(alpha) >= c2 * start - slack
     if RULES[rule].strong:
-        assert slope(alpha) <= -curvature * start + slack
+        assert slope(alpha) <= -c2 * start + slack
 
 
 @every_phi

@@ -40,12 +40,6 @@ SHORTCOMINGS = {
         {Status.MAX_STEPS},
         "negative curvature at the start leads to x1 = 3e3, into the valley where f falls to 0.4515 towards infinity",
     ),
-} | {
-    (solver, "Osborne 1 5"): (
-        {Status.MAX_STEPS, Status.LINE_SEARCH_FAILED},
-        "at the minimum; y - model cancels, and the noise of f, above eps |f|, is taken for a rise",
-    )
-    for solver in FIRST_ORDER
 }
 # Share that succeeds in float32. Singular to TrustRegion, or nearly, are there Powell's, Gulf, Osborne 1, and rank 1.
 IN_FLOAT32 = {"TrustRegion": 0.65, "LBFGS": 0.7}
@@ -53,7 +47,6 @@ IN_FLOAT32 = {"TrustRegion": 0.65, "LBFGS": 0.7}
 
 # Success away from a minimum, in float32.
 FALSE_CLAIMS = {
-    ("LBFGS", "Osborne 1 5"): "NOISE_FLOOR at 1.4 times the least f: the gradient is but noise there, f is not",
     ("LBFGS", "Penalty I 4"): "CONVERGED: along its valley the gradient is 1e-5, the tolerance, and f 2e-5",
     ("LBFGS", "Penalty I 10"): "as above",
 }

@@ -67,6 +67,15 @@ def test_vmap_is_a_loop(solver):
     np.testing.assert_allclose(shared, np.broadcast_to(x_of(A0), (6, 2)), atol=1e-7)
 
 
+def test_a_batch_has_no_one_message():
+    together = jax.vmap(lambda x0: jn.minimize(quartic, x0, (A0,)))(np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"batch of shape \(3,\)"):
+        _ = together.message
+    assert jax.tree.map(lambda leaf: leaf[1], together).message.startswith("converged")
+    with pytest.raises(ValueError, match="inside jit"):
+        jax.jit(lambda x0: jn.minimize(quartic, x0, (A0,)).message)(np.ones(2))
+
+
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 def test_derivatives_of_a_quadratic(solver):
     """x = A^-1 b and fun = -b'A^-1 b / 2."""
@@ -186,3 +195,34 @@ def test_a_batch_refuses_to_be_differentiated():
 
     with pytest.raises(TypeError, match="vmap"):
         jax.jacfwd(ends)(0.7)
+
+
+VERBS = {
+    "minimize": lambda a: jn.minimize(lambda x: jnp.sum((x - a) ** 2) + jnp.sum(x**4), [0.5]).x[0],
+    "least_squares": lambda a: jn.least_squares(lambda x: jnp.stack([x[0] - a, x[0] ** 2 - 1 + a]), [0.5]).x[0],
+    "root": lambda a: jn.root(lambda x: x**3 - a, [0.5]).x[0],
+    "sphere": lambda a: jn.sphere.minimize(lambda x: jnp.sum((x - a * jnp.arange(1.0, 4.0)) ** 4), jnp.eye(3)[0]).fun,
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize(
+    "derivative", [jax.grad, lambda f: jax.jit(jax.grad(f)), jax.jacfwd], ids=["grad", "jit", "jvp"]
+)
+def test_what_a_function_closes_over_has_derivatives_too(verb, derivative):
+    np.testing.assert_allclose(derivative(verb)(1.0), (verb(1 + 1e-5) - verb(1 - 1e-5)) / 2e-5, rtol=1e-6)
+
+
+def test_a_batch_refuses_derivatives_of_what_its_function_closes_over():
+    def lowest(a):
+        return jnp.min(jn.minimize_batch(lambda x: jnp.sum((x - a) ** 2), jnp.ones((4, 1))).fun)
+
+    with pytest.raises(TypeError, match="a batch cannot be differentiated"):
+        jax.grad(lowest)(1.0)
+
+
+def test_history_under_jit():
+    def trips(x):
+        return jn.minimize(lambda x: jnp.sum(x**4), x, history=True, max_steps=30).history.fun
+
+    np.testing.assert_array_equal(jax.jit(trips)(jnp.ones(2)), trips(jnp.ones(2)))

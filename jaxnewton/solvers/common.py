@@ -18,7 +18,19 @@ def finite(evaluation: Evaluation, norm: Array) -> Array:
 def rounding(state: SolverState) -> Array:
     """A decrease of f that its rounding, and that of x to the next floating-point number, can hide."""
     eps = jnp.finfo(state.x.dtype).eps
-    return 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g)) * jnp.max(jnp.abs(state.x)))
+    return 10 * eps * (jnp.abs(state.f) + jnp.sum(jnp.abs(state.g) * _sizes(state.x, state.g)))
+
+
+def _sizes(x: Array, like: Array) -> Array:
+    """|x|, or the largest where a manifold's x has other entries than its tangents."""
+    return jnp.abs(x) if x.shape == like.shape else jnp.max(jnp.abs(x))
+
+
+def cancelled(state: SolverState) -> Array:
+    """What the rounding of terms as large as x'Hx can hide, where a full step shows how large H is along it."""
+    largest, length = jnp.max(jnp.abs(state.g)), jnp.max(jnp.abs(state.step))
+    terms = largest * jnp.max(jnp.abs(state.x)) ** 2 / jnp.where(length > 0, length, 1.0)
+    return 10 * jnp.finfo(terms.dtype).eps * terms
 
 
 class Blank(NamedTuple):
@@ -44,9 +56,11 @@ class Stepper:
         return Blank(inf, vector, jnp.zeros((), dtype), jnp.zeros((), bool), nan)
 
 
-def immobile(x: Array, step: Array) -> Array:
-    """Whether x + step is x."""
-    return jnp.max(jnp.abs(step)) <= jnp.finfo(step.dtype).eps * jnp.max(jnp.abs(x))
+def immobile(x: Array, step: Array, ulps: float = 1.0) -> Array:
+    """Whether x + step is x up to some ulps, in every component; near 0 down to eps^2 of the largest."""
+    eps = jnp.finfo(step.dtype).eps
+    size = _sizes(x, step)
+    return jnp.all(jnp.abs(step) <= ulps * eps * jnp.maximum(size, eps * jnp.max(size)))
 
 
 class Verdict(NamedTuple):
@@ -63,8 +77,8 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
     rho = (f - f_new + d) / (predicted + d), with d what rounding of f can hide (Conn, Gould & Toint 2000, section
     17.4.2); without d, float32 stalls about four orders of |g| early. Where terms that cancel leave more rounding in f
     than |f| shows, the gradient decides: a full step that halves it is accepted, as Hager & Zhang (2005, equation 27)
-    accept by slopes where values cannot tell. What cancels is taken to be as large as x'Hx, with H's part along the
-    step.
+    accept by slopes where values cannot tell. What cancels is taken to be as large as f has been of late, or as x'Hx,
+    with H's part along the step.
     """
     eps = jnp.finfo(state.x.dtype).eps
     f = jnp.where(jnp.isinf(state.f), trial.f, state.f)  # the first: nothing to compare with
@@ -73,18 +87,17 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
     total = state.predicted + d
     total = jnp.where(total > 0, total, 1.0)
 
-    largest, length = jnp.max(jnp.abs(state.g)), jnp.max(jnp.abs(state.step))
-    terms = largest * jnp.max(jnp.abs(state.x)) ** 2 / jnp.where(length > 0, length, 1.0)
-    hidden = d + 10 * eps * terms
-    halved = jnp.max(jnp.abs(trial.g)) <= 0.5 * largest
-    blind = state.full & (state.predicted <= hidden) & (trial.f - f <= hidden)
+    hidden = d + trial.noise + cancelled(state)
+    halved = jnp.max(jnp.abs(trial.g)) <= 0.5 * jnp.max(jnp.abs(state.g))
+    equal = trial.f == f
+    blind = state.full & (((state.predicted <= hidden) & (trial.f - f <= hidden)) | equal)
     same = (gained == 0) & (state.predicted == 0)
 
     gained = jnp.where((blind & halved) | same, jnp.maximum(gained, total), gained)
     ok = finite(trial, norm)
     rho = jnp.where(ok, gained, -jnp.inf) / total  # one array says it all, and is computed once
     accept = rho > 1e-4
-    return Verdict(accept, rho, accept | (ok & state.full & (state.predicted <= rounding(state))))
+    return Verdict(accept, rho, accept | (ok & state.full & ((state.predicted <= rounding(state)) | equal)))
 
 
 def resized(radius: Array, state: SolverState, found: Verdict) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxnewton.linesearch import Phi, Rule, Wolfe
-from jaxnewton.solvers.common import Stepper, finite, immobile, keep, rounding, running
+from jaxnewton.solvers.common import Stepper, cancelled, finite, immobile, keep, rounding, running
 from jaxnewton.types import Array, Evaluation, Needs, Status
 
 
@@ -69,7 +69,8 @@ class Descent(Stepper, abc.ABC):
         f, g = evaluation.f, evaluation.g
         first = jnp.isinf(state.f)
         ok = finite(evaluation, jnp.zeros_like(f))
-        met, search = self._rule().judge(state.search, Phi(state.f, f, jnp.sum(g * state.p), ok))
+        noise = evaluation.noise + jnp.where(state.full, cancelled(state), 0.0)
+        met, search = self._rule().judge(state.search, Phi(state.f, f, jnp.sum(g * state.p), ok, noise))
         accept = ok & (first | met)
 
         memory, learnt = self._remember(state, g - state.g, accept & ~first)

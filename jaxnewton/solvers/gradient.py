@@ -7,9 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnewton import checks
 from jaxnewton.linesearch import Golden, Rule, Unguarded, Wolfe
 from jaxnewton.solvers.descent import Descent, State
 from jaxnewton.types import Array, Evaluation, Needs
@@ -38,22 +40,21 @@ class GradientDescent(Descent):
 
     Raises:
         ValueError: step is none of these, or a number that is not positive and finite.
+        TypeError: when it is called, a schedule returns no number.
     """
 
     step: float | str | Callable[[Any], Any] = "armijo"
 
     def __post_init__(self) -> None:
-        step = self.step
-        if isinstance(step, np.number):
-            step = float(step)
+        step = checks.number(self.step)
+        if step is not None:
             object.__setattr__(self, "step", step)
-        if isinstance(step, (int, float)):
-            known = not isinstance(step, bool) and 0 < step < math.inf
+            known = 0 < step < math.inf
         else:
-            known = step in RULES if isinstance(step, str) else callable(step)
+            known = self.step in RULES if isinstance(self.step, str) else callable(self.step)
         if not known:
             words = ", ".join(f'"{name}"' for name in RULES)
-            raise ValueError(f"step must be a positive number, a schedule, or one of {words}; it is {step!r}")
+            raise ValueError(f"step must be a positive number, a schedule, or one of {words}; it is {self.step!r}")
 
     @property
     def needs(self) -> Needs:
@@ -73,11 +74,17 @@ class GradientDescent(Descent):
 
     def _first_length(self, state: State, memory: Array, trial: Evaluation, p: Array, scaled: Array) -> Array:
         if not isinstance(self.step, str):
-            length = self.step(memory) if callable(self.step) else self.step
-            return jnp.asarray(length).astype(p.dtype)
+            return self._given_length(memory).astype(p.dtype)
         moderate = super()._first_length(state, memory, trial, p, scaled)
         again = jnp.where(jnp.isinf(state.f), moderate, 2.0 * state.search.alpha)
         if self.step != "exact":
             return again
         curved = trial.H > 0
         return jnp.where(curved, jnp.sum(p * p) / jnp.where(curved, trial.H, 1.0), again)
+
+    def _given_length(self, taken: Array) -> Array:
+        given: Any = self.step(taken) if callable(self.step) else self.step
+        if not isinstance(given, (int, float, np.generic, np.ndarray, jax.Array)) or jnp.shape(given):
+            came = f"an array of shape {jnp.shape(given)}" if hasattr(given, "shape") else repr(given)
+            raise TypeError(f"step must return a number for a step's number; it returned {came}")
+        return jnp.asarray(given)

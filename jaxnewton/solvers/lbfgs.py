@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
+from jaxnewton import checks
 from jaxnewton.solvers.descent import Secant
 from jaxnewton.types import Array
 
@@ -34,8 +34,7 @@ class LBFGS(Secant):
     memory: int = 10
 
     def __post_init__(self) -> None:
-        if isinstance(self.memory, bool) or not isinstance(self.memory, (int, np.integer)) or self.memory < 1:
-            raise ValueError(f"memory must be a whole number of at least 1; it is {self.memory!r}")
+        object.__setattr__(self, "memory", checks.whole("memory", self.memory, 1))
 
     def _blank(self, n: int, dtype: Any) -> Pairs:
         none = jnp.zeros((self.memory, n), dtype)

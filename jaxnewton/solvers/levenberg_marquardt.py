@@ -6,7 +6,7 @@ Of an evaluation, ``H`` is J'J, or R beside Q'r of the QR factorisation of the J
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -90,12 +90,17 @@ class Squares(Stepper):
         q = linalg.forward_substitute(R, p)
         return Part(p, jnp.sum(q * q), jnp.min(jnp.abs(jnp.diagonal(R))))
 
-    def _promise(self, H: Array, g: Array, step: Array) -> Array:
-        """By how much the model falls along step."""
-        n = g.shape[0]
-        image = jnp.sum(H[:, :n] * step[None, :], axis=1)
-        bend = jnp.sum((step if self.factor == "cholesky" else image) * image)
-        return jnp.maximum(-jnp.sum(g * step) - 0.5 * bend, 0.0)
+    def _promise(self, H: Array, D: Array, g: Array, p: Array, mu: Any = 0.0, share: Any = 1.0) -> Array:
+        """By how much the model falls along share p, for (H + mu I) p = -g in the units of D.
+
+        With R by the product with it: where r is but rounding, so are both terms, and little is left of them.
+        """
+        slope = -jnp.sum(g * p)
+        if self.factor == "cholesky":
+            bend = slope - mu * jnp.sum(p * p)
+        else:
+            bend = jnp.sum(jnp.sum(H[:, : g.shape[0]] / D[None, :] * p[None, :], axis=1) ** 2)
+        return jnp.maximum(share * (slope - 0.5 * share * bend), 0.0)
 
     def _determined(self, smallest: Array, n: int) -> Array:
         """Whether J with columns of norm 1 has full rank as far as its factor can tell."""
@@ -121,19 +126,19 @@ class LevenbergMarquardt(Squares):
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         n = state.g.shape[0]
         first = jnp.isinf(state.f)
-        norm = linalg.max_norm(evaluation.H)
-        found = judge(state, evaluation, norm)
+        columns = self._columns(evaluation.H)
+        found = judge(state, evaluation, jnp.sum(columns))
         radius = _resized(state, found, evaluation.f)
 
-        x, f, g, H = keep(found.accept, (x, *evaluation), (state.x, state.f, state.g, state.H))
-        D = jnp.where(found.accept, jnp.maximum(state.D, self._columns(H)), state.D)
+        x, f, g, H = keep(found.accept, (x, *evaluation[:3]), (state.x, state.f, state.g, state.H))
+        D = jnp.where(found.accept, jnp.maximum(state.D, columns), state.D)
         units = jnp.where(D > 0, D, 1.0)
         length = jnp.sqrt(jnp.sum((units * x) ** 2))
         radius = jnp.where(first, WIDEST * jnp.where(length > 0, length, 1.0), radius)
 
         free = self._part(H, units, g)
         determined = self._determined(free.smallest, n)
-        promised = self._promise(H, g, free.p / units)
+        promised = self._promise(H, units, g / units, free.p)
         eps = jnp.finfo(f.dtype).eps
         blind = promised <= 10 * eps * f  # at the floor nothing is left to guard
         orthogonal = jnp.max(jnp.abs(g / units)) <= 10 * n * eps * jnp.sqrt(2 * f)  # r to all columns of J
@@ -158,7 +163,7 @@ class LevenbergMarquardt(Squares):
             radius=radius,
             damping=jnp.where(inside, 0.0, jnp.maximum(_towards(damping, cut, radius), 0.0)),
             step=step,
-            predicted=self._promise(H, g, step),
+            predicted=jnp.where(inside, promised, self._promise(H, units, g / units, cut.p, damping, share)),
             full=inside | orthogonal | (~determined & (damping == floor) & (long <= radius)),
             curvature=state.curvature,
             if_stationary=jnp.where(determined, Status.CONVERGED, Status.SINGULAR).astype(jnp.int32),
@@ -182,9 +187,9 @@ class GaussNewton(Squares):
     factor: str = "qr"
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
-        ok = finite(evaluation, linalg.max_norm(evaluation.H))
-        x, f, g, H = keep(ok, (x, *evaluation), (state.x, state.f, state.g, state.H))
-        D = self._columns(H)
+        columns = self._columns(evaluation.H)
+        ok = finite(evaluation, jnp.sum(columns))
+        x, f, g, H, D = keep(ok, (x, *evaluation[:3], columns), (state.x, state.f, state.g, state.H, state.D))
         units = jnp.where(D > 0, D, 1.0)
         part = self._part(H, units, g)
         determined = self._determined(part.smallest, g.shape[0])
@@ -195,7 +200,7 @@ class GaussNewton(Squares):
             radius=state.radius,
             damping=state.damping,
             step=step,
-            predicted=self._promise(H, g, step),
+            predicted=self._promise(H, units, g / units, jnp.where(determined, part.p, 0.0)),
             full=jnp.ones((), bool),
             curvature=state.curvature,
             if_stationary=jnp.full((), Status.CONVERGED, jnp.int32),

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxnewton import linalg
+from jaxnewton import checks, linalg
 from jaxnewton.solvers.common import Verdict, finite, judge, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
@@ -25,13 +25,15 @@ class Newton(SecondOrder):
             H + mu I is not positive definite it is modified until it is. A descent method; a stationary point that is
             not a minimum is reported as SADDLE or SINGULAR. False: the pure iteration x - H^-1 g, which accepts every
             finite trial, converges to any kind of stationary point, and ends as SINGULAR where H is.
+
+    Raises:
+        TypeError: damped is neither.
     """
 
     damped: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.damped, bool):
-            raise ValueError(f"damped must be True or False; it is {self.damped!r}")
+        object.__setattr__(self, "damped", checks.flag("damped", self.damped))
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         return (self._tell_damped if self.damped else self._tell_pure)(state, x, evaluation)

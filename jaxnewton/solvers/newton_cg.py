@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnewton import checks
 from jaxnewton.solvers.common import Stepper, judge, keep, resized, running, to_boundary
 from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Status
 
@@ -52,9 +53,7 @@ class NewtonCG(Stepper):
     needs = Needs.PRODUCT
 
     def __post_init__(self) -> None:
-        most = self.max_products
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise ValueError(f"max_products must be a whole number of at least 1, or None; it is {most!r}")
+        object.__setattr__(self, "max_products", checks.positive("max_products", self.max_products))
 
     def init(self, x0: Array, size: int | None = None) -> State:
         inf, zeros, zero, no, nan = self._blank_state(x0, size)

@@ -38,7 +38,8 @@ class Optax(Stepper):
 
     Args:
         transform: an ``optax.GradientTransformation``; its update is also given ``value`` and ``grad``. Not one that
-            evaluates the function itself, as ``optax.lbfgs`` does.
+            evaluates the function itself, as ``optax.lbfgs`` does. One with a random key of its own, such as
+            ``optax.noisy_sgd``, draws the same numbers for every start of a batch.
 
     Raises:
         TypeError: transform is not one.

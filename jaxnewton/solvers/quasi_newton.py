@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxnewton import linalg
+from jaxnewton import checks, linalg
 from jaxnewton.linesearch import Rule, Wolfe
 from jaxnewton.solvers.descent import Secant
 from jaxnewton.types import Array
@@ -103,8 +103,10 @@ class Broyden(_Dense):
     phi: float = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.phi, bool) or not isinstance(self.phi, (int, float)) or not 0 <= self.phi <= 1:
+        phi = checks.number(self.phi)
+        if phi is None or not 0 <= phi <= 1:
             raise ValueError(f"phi must be a number from 0 (BFGS) to 1 (DFP); it is {self.phi!r}")
+        object.__setattr__(self, "phi", phi)
 
     def _direct(self) -> bool:
         return True

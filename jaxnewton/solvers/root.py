@@ -10,7 +10,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxnewton import linalg
-from jaxnewton.solvers.common import finite, resolution, to_boundary
+from jaxnewton.solvers.common import finite, immobile, resolution, to_boundary
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
@@ -51,7 +51,7 @@ class NewtonRoot(SecondOrder):
         singular = ~(smallest > resolution(jnp.ones_like(f), r.shape[0]))
         newton = jnp.where(singular, 0.0, newton)
         step, whole = _dogleg(newton, singular, r, J, radius) if self.damped else (newton, ~singular)
-        settled = whole & (jnp.max(jnp.abs(step)) <= 10 * eps * jnp.max(jnp.abs(x)))  # as near as x can tell
+        settled = whole & immobile(x, step, 10)  # as near as x can tell
         model = r + jnp.sum(J * step[None, :], axis=1)
         predicted = jnp.maximum(f - 0.5 * jnp.sum(model * model), 0.0)
         no_way_down = (~whole & ok & (predicted <= 10 * eps * f)) if self.damped else singular

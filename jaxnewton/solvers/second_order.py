@@ -44,4 +44,4 @@ def receive(
     accept: Array, state: State, x: Array, trial: Evaluation, norm: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
     """x, f, g, H and its norm: the trial's where it is accepted, else the state's."""
-    return keep(accept, (x, *trial, norm), (state.x, state.f, state.g, state.H, state.norm))
+    return keep(accept, (x, *trial[:3], norm), (state.x, state.f, state.g, state.H, state.norm))

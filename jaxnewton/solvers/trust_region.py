@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxnewton import linalg
+from jaxnewton import checks, linalg
 from jaxnewton.secular import minimise_over_ball
 from jaxnewton.solvers.common import judge, resized, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
@@ -25,15 +25,14 @@ class TrustRegion(SecondOrder):
         initial_radius: first radius as a multiple of ||g|| / ||H|| at the start.
 
     Raises:
-        ValueError: initial_radius is not a positive finite number.
+        TypeError, ValueError: initial_radius is not a positive finite number.
     """
 
     initial_radius: float = 10.0
 
     def __post_init__(self) -> None:
-        given = self.initial_radius
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given < float("inf"):
-            raise ValueError(f"initial_radius must be a positive finite number; it is {given!r}")
+        radius = checks.positive_number("initial_radius", self.initial_radius, fixed=True)
+        object.__setattr__(self, "initial_radius", radius)
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         first = jnp.isinf(state.f)
