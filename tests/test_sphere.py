@@ -255,10 +255,9 @@ def test_under_jit_and_vmap_and_a_second_call_traces_nothing():
     A, b = (part[:5] for part in FAMILIES["random"](np.random.default_rng(8), 3))
     together = jn.sphere.minimize_quadratic(A, b).x
     np.testing.assert_allclose(jax.jit(jax.vmap(found_x))(A, b), together, rtol=1e-12)
-    with jax.log_compiles(False), jax.check_tracer_leaks(False):
-        before = jn.sphere.quadratic._stack._cache_size()
-        jn.sphere.minimize_quadratic(A, b + 1)
-        assert jn.sphere.quadratic._stack._cache_size() == before
+    before = jn.sphere.quadratic._stack._cache_size()
+    jn.sphere.minimize_quadratic(A, b + 1)
+    assert jn.sphere.quadratic._stack._cache_size() == before > 0
 
 
 @pytest.mark.parametrize(

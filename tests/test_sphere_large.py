@@ -10,7 +10,7 @@ from scipy.fft import dstn
 from scipy.optimize import brentq
 
 from jaxnewton import Status
-from jaxnewton.sphere import krylov, minimize_quadratic_large, subspace
+from jaxnewton.sphere import krylov, minimize_quadratic, minimize_quadratic_large, subspace
 
 N = 300
 GRID = 100
@@ -240,6 +240,82 @@ def test_under_jit_and_vmap():
     stacked = jax.jit(jax.vmap(lambda b: minimize_quadratic_large(dense, b, radius, (A,))))(np.stack([b, -2 * b]))
     assert stacked.fun[0] == pytest.approx(fun, rel=1e-12)
     assert stacked.fun[1] == pytest.approx(float(minimize_quadratic_large(dense, -2 * b, radius, (A,)).fun), rel=1e-12)
+
+
+def test_derivatives_are_those_of_the_dense_solution():
+    A, b, radius, *_ = case("small b")
+    A, b = A[:40, :40], b[:40]
+    weights = np.random.default_rng(0).normal(size=40)
+
+    def total(found):
+        return weights @ found.x + 0.3 * found.fun + 0.7 * found.multiplier
+
+    def large(A, b, radius):
+        return total(minimize_quadratic_large(dense, b, radius, (A,), tol=1e-13))
+
+    def small(A, b, radius):
+        return total(minimize_quadratic((A + A.T) / 2, b, radius))
+
+    given = A, b, jnp.float64(radius)
+    pulled, known = (jax.grad(fun, argnums=(0, 1, 2))(*given) for fun in (large, small))
+    np.testing.assert_allclose((pulled[0] + pulled[0].T) / 2, known[0], atol=1e-8)
+    np.testing.assert_allclose(pulled[1], known[1], atol=1e-8)
+    np.testing.assert_allclose(pulled[2], known[2], rtol=1e-8)
+    turned = tuple(np.random.default_rng(1).normal(size=np.shape(part)) for part in given)
+    pushed = jax.jit(lambda *given: jax.jvp(large, given, turned)[1])(*given)
+    known = sum(float(np.sum(p * t)) for p, t in zip(pulled, turned, strict=True))
+    assert pushed == pytest.approx(known, rel=1e-9)
+
+
+def test_derivatives_are_nan_in_the_hard_case():
+    A, b, radius, *_ = case("hard")
+    gradient = jax.grad(lambda b: jnp.sum(minimize_quadratic_large(dense, b, radius, (A,)).x))(b)
+    assert np.isnan(gradient).all()
+
+
+LARGEST = 100_000
+
+
+def sparse(x, rows, columns, values, diagonal):
+    """A symmetric matrix by one triangle's entries."""
+    y = diagonal * x
+    return y.at[rows].add(values * x[columns]).at[columns].add(values * x[rows])
+
+
+def line(x):
+    """The Laplacian of a line, with the boundary at 0, less 1: indefinite."""
+    u = jnp.pad(x, 1)
+    return x - u[:-2] - u[2:]
+
+
+def random_sparse():
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(LARGEST, size=(2, 4 * LARGEST))
+    rows, columns = rows[rows != columns], columns[rows != columns]
+    return sparse, (rows, columns, rng.normal(size=len(rows)), rng.normal(size=LARGEST))
+
+
+def norm_of(matvec, args):
+    """The 2-norm, or a little less."""
+    step = jax.jit(lambda x: matvec(x / jnp.linalg.norm(x), *args))
+    x = np.random.default_rng(2).normal(size=LARGEST)
+    for _ in range(50):
+        x = step(x)
+    return float(jnp.linalg.norm(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("matrix", ["line", "random"])
+@pytest.mark.parametrize("size", [1.0, 1e-2])
+def test_a_hundred_thousand_unknowns(matrix, size):
+    matvec, args = (line, ()) if matrix == "line" else random_sparse()
+    b = size * np.random.default_rng(1).normal(size=LARGEST) / np.sqrt(LARGEST)
+    found = minimize_quadratic_large(matvec, b, 1.0, args)
+    assert found.status == Status.CONVERGED
+    assert np.linalg.norm(found.x) == pytest.approx(1.0, rel=1e-14)
+    left = matvec(found.x, *args) + found.multiplier * found.x - b
+    assert np.linalg.norm(left) <= 1e-10 * (norm_of(matvec, args) + size)
+    assert found.multiplier + found.lowest >= 0
 
 
 def test_it_says_where_it_ends_short():

@@ -117,15 +117,15 @@ def test_derivatives_of_the_solution():
         np.testing.assert_allclose(tangent, (up - down) / (2 * h), rtol=1e-7, atol=1e-8)
 
 
-def test_a_saddle_is_left_and_a_maximum_named():
-    A = np.diag([-1.0, 0.0, 1.0])
-
-    def rayleigh(x, A):
-        return x @ A @ x
-
-    found = jn.sphere.minimize(rayleigh, np.array([0.0, 1.0, 0.0]), (A,))
+@pytest.mark.parametrize("x0", [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], ids=["saddle", "maximum"])
+def test_a_stationary_point_that_is_no_minimum_is_left(x0):
+    found = jn.sphere.minimize(lambda x, A: x @ A @ x, np.array(x0), (np.diag([-1.0, 0.0, 1.0]),))
     assert found.success
     assert float(found.fun) == pytest.approx(-1.0, abs=1e-14)
+    assert float(found.curvature) == pytest.approx(2.0, rel=1e-9)
+
+
+def test_a_constant_is_singular():
     flat = jn.sphere.minimize(lambda x: 0.0 * jnp.sum(x), np.ones(3))
     assert flat.status == jn.Status.SINGULAR
 

@@ -10,10 +10,12 @@ import pytest
 import jaxnewton as jn
 from jaxnewton.thomson import search
 from jaxnewton.thomson.charges import AmbientCharges, Charges, potentials
-from jaxnewton.thomson.landscape import Ends, alike, examine, merged, symmetry
+from jaxnewton.thomson.landscape import Ends, alike, examine, merged
 from jaxnewton.thomson.moves import moved
+from jaxnewton.thomson.point_group import symmetry
 from jaxnewton.thomson.polyhedron import polyhedron
 from jaxnewton.thomson.symmetric import _choices, _groups, symmetric
+from jaxnewton.thomson.table import BEST_KNOWN
 from jaxnewton.thomson.view import write_view
 from jaxnewton.types import Needs
 
@@ -233,6 +235,15 @@ def test_what_a_gradient_cannot_tell_the_hessian_does():
     assert found.counts == {jn.Status.SADDLE: 2}
     assert not found.certified
     assert found.minima == []
+    assert not found.discovery
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_the_tables_rounding_is_no_discovery(n):
+    """Its energies of 3 and 5 charges are rounded up; sqrt(3) is exact."""
+    found = jn.thomson.solve(n, starts=4)
+    assert found.certified
+    assert found.energy < BEST_KNOWN[n]
     assert not found.discovery
 
 

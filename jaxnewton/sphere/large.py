@@ -12,12 +12,14 @@ import numpy as np
 from jax import lax
 
 from jaxnewton import checks
+from jaxnewton.sphere import krylov
 from jaxnewton.sphere.krylov import Matvec, dot, norm
 from jaxnewton.sphere.subspace import State, advance, begin, measure
 from jaxnewton.starts import as_key
 from jaxnewton.types import RUNNING, Array, Rules, Status, is_traced
 
 MAX_STEPS = 50
+DERIVATIVE_PRODUCTS = 10  # for each unknown, at most: rounding makes MINRES take more than one
 
 
 class LargeSphereSolution(NamedTuple):
@@ -46,7 +48,8 @@ def minimize_quadratic_large(
     tol: Any = None,
     max_steps: int | None = None,
 ) -> LargeSphereSolution:
-    """The global minimum of x'Ax - 2b'x on the sphere ||x|| = radius, from products with A alone. Works under ``jit``.
+    """The global minimum of x'Ax - 2b'x on the sphere ||x|| = radius, from products with A alone. Works under ``jit``
+    and ``grad``.
 
     The sequential subspace method: each step solves the problem exactly in the span of the iterate, a Newton step from
     it (MINRES in the tangent space, roughly), its residual, an estimate of the lowest eigenvector, and that one's
@@ -71,7 +74,9 @@ def minimize_quadratic_large(
         is at least -multiplier: by Lanczos' lower bound, which fails with a chance of one in a million (Kuczynski &
         Wozniakowski 1992), or because the eigenvector's residual is at most multiplier + lowest, or within ``tol`` as
         well. NOISE_FLOOR: both hold to 50 eps, which is all this dtype can do. MAX_STEPS: not so; see the residual.
-        NONFINITE: b, radius or a product is not finite.
+        NONFINITE: b, radius or a product is not finite. Derivatives of x, fun and multiplier with respect to b, radius
+        and args are the implicit function theorem's, from one more system solved by MINRES; nan in the hard case, where
+        x is not unique. Those of residual and lowest are taken for 0; what matvec closes over has none.
 
     Raises:
         TypeError, ValueError: an argument, or what matvec returns, is not of the form above; the message names it.
@@ -85,6 +90,7 @@ def minimize_quadratic_large(
     return _solve(matvec, b, radius, args, key, rules)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
 def _solve(
     fun: Callable[..., Any], b: Array, radius: Array, args: tuple[Any, ...], key: Array, rules: Rules
@@ -115,6 +121,55 @@ def _solve(
         nmatvec=state.nmatvec + 1,
         status=jnp.where(state.status == RUNNING, Status.MAX_STEPS, state.status).astype(jnp.int32),
     )
+
+
+@_solve.defjvp
+def _(fun: Callable[..., Any], primals: Any, tangents: Any) -> tuple[LargeSphereSolution, LargeSphereSolution]:
+    b, radius, args, _, rules = primals
+    db, dradius, dargs, *_ = tangents
+    found = _solve(fun, *primals)
+    dAx = jax.jvp(lambda args: fun(found.x, *args), (args,), (dargs,))[1]
+    x, value, multiplier = _tangent(fun, found, b, radius, args, rules.tol, db, dAx, dradius)
+    none = jnp.zeros_like(found.residual)
+    still: list[Any] = [np.zeros((), jax.dtypes.float0)] * 3  # counts and the status
+    return found, LargeSphereSolution(x, value, multiplier, none, still[0], none, *still)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _tangent(
+    fun: Callable[..., Any],
+    found: LargeSphereSolution,
+    b: Array,
+    radius: Array,
+    args: tuple[Any, ...],
+    tol: Array,
+    db: Array,
+    dAx: Array,
+    dradius: Array,
+) -> tuple[Array, Array, Array]:
+    """Of x, fun and multiplier, from (A + mu I) x = b and x'x = radius^2."""
+    u = found.x / radius
+    most = DERIVATIVE_PRODUCTS * (b.shape[0] + 100)
+
+    def project(v: Array) -> Array:
+        return v - dot(u, v) * u
+
+    def bordered(v: Array) -> Array:
+        """(A + mu I) in the tangent space, 1 along u: symmetric, and positive definite but in the hard case."""
+        w = project(v)
+        return project(fun(w, *args) + found.multiplier * w) + dot(u, v) * u
+
+    def solve(_: Any, v: Array) -> Array:
+        y, steps = krylov.minres(lambda w: fun(w, *args), found.multiplier, u, project(v), tol, jnp.int32(most))
+        return jnp.where(steps < most, y, jnp.nan) + dot(u, v) * u
+
+    moved = db - dAx
+    across = project(moved - dradius / radius * b)
+    dx = project(lax.custom_linear_solve(bordered, across, solve, symmetric=True)) + dradius * u
+    dx = dx * jnp.where(found.hard_case, jnp.nan, 1.0).astype(b.dtype)
+    dmultiplier = (dot(u, moved) - dot(b, dx) / radius) / radius
+    dfun = dot(found.x, dAx) - 2 * dot(found.x, db) - 2 * found.multiplier * radius * dradius
+    return dx, dfun, dmultiplier
 
 
 def _check_product(matvec: Matvec, b: Array) -> None:

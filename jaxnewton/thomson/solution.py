@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnewton.thomson.landscape import EXAMINED, Ends, Examined, Minimum, alike, examine, symmetry
+from jaxnewton.thomson.landscape import EXAMINED, Ends, Examined, Minimum, alike, examine
+from jaxnewton.thomson.point_group import symmetry
 from jaxnewton.thomson.search import Found
 from jaxnewton.thomson.table import BEST_KNOWN
 from jaxnewton.types import Status
 
 BELOW = 1e-11  # relative: an energy so far below the best known one is another minimum, and a discovery
+ROUNDED = 1e-9  # of the table: its energies have nine decimals
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +46,7 @@ class ThomsonSolution:
     def discovery(self) -> bool:
         """Whether this certified energy is below the best known one, by more than the table's accuracy."""
         known = BEST_KNOWN.get(len(self.points))
-        return self.certified and known is not None and self.energy < known * (1 - BELOW)
+        return self.certified and known is not None and self.energy < known * (1 - BELOW) - ROUNDED
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the configuration to a file: ``.xyz`` (text, 17 digits, read by molecule viewers) or ``.npz`` (NumPy:

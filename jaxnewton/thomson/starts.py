@@ -63,6 +63,13 @@ def starts(key: Array, n: int, count: int, kind: str = "random") -> Array:
             "symmetric": orbits of random points under random rotation groups, icosadeltahedra among them, with noise
             of a fiftieth of the distance between neighbours. "mixed": half random, a quarter spiral, a quarter
             symmetric.
+
+    Returns:
+        Points (count, n, 3) of norm 1, in JAX's default floating dtype.
+
+    Raises:
+        TypeError: key is no ``jax.random.key``.
+        ValueError: n, count or kind is not of the form above.
     """
     check_kind(kind)
     count = as_count(count)
