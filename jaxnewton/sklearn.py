@@ -11,7 +11,6 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, Self
 
 import jax
@@ -86,6 +85,7 @@ class _Estimator(BaseEstimator):
         failed = [status for status in np.ravel(fit.status) if status not in self._answers]
         if failed:
             words = message(failed[0]) if np.ndim(fit.status) else fit.message
+            words = words.replace("max_steps", "max_iter")  # as it is called here
             warnings.warn(f"{type(self).__name__}: {words}", ConvergenceWarning, stacklevel=3)
         return fit
 
@@ -348,9 +348,10 @@ def _rules(estimator: Any) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    given = checks.number(value)
+    if given is None:
         raise TypeError(f"{name} must be a number; it is {value!r}")
-    return float(value)
+    return float(given)
 
 
 def _centred(differences: np.ndarray) -> np.ndarray:

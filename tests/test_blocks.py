@@ -5,7 +5,7 @@ import pytest
 
 import jaxnewton as jn
 from jaxnewton import Status
-from jaxnewton.regression import blocks
+from jaxnewton.regression import rows
 
 ROWS, COLUMNS = 3000, 3
 FAMILIES = {"binomial": None, "poisson": None, "gaussian": None, "gamma": "log"}
@@ -44,8 +44,8 @@ def data(family, dtype=np.float64):
 @pytest.fixture(name="small")
 def _small(monkeypatch):
     """Data that are small count as large, in blocks that do not divide them."""
-    monkeypatch.setattr(blocks, "LARGE", 100)
-    monkeypatch.setattr(blocks, "ENTRIES", 700 * COLUMNS)
+    monkeypatch.setattr(rows, "LARGE", 100)
+    monkeypatch.setattr(rows, "ENTRIES", 700 * COLUMNS)
 
 
 def assert_same(fit, other, rtol=1e-9):
@@ -61,8 +61,8 @@ def test_as_at_once(family, ridge, monkeypatch):
     X, y, weights, offset = data(family)
     options = {"family": family, "link": FAMILIES[family], "ridge": ridge}
     whole = jn.regression.glm(X, y, weights=weights, offset=offset, **options)
-    monkeypatch.setattr(blocks, "LARGE", 100)
-    monkeypatch.setattr(blocks, "ENTRIES", 700 * COLUMNS)
+    monkeypatch.setattr(rows, "LARGE", 100)
+    monkeypatch.setattr(rows, "ENTRIES", 700 * COLUMNS)
     assert_same(jn.regression.glm(X, y, weights=weights, offset=offset, **options), whole)
 
     def source():
@@ -70,6 +70,70 @@ def test_as_at_once(family, ridge, monkeypatch):
             yield X[part], y[part], weights[part], offset[part]
 
     assert_same(jn.regression.glm(jn.regression.Blocks(source), **options), whole)
+
+
+NO_INTERCEPT = [("gamma", None), ("gamma", "identity"), ("poisson", "identity"), ("poisson", None), ("binomial", None),
+                ("binomial", "identity"), ("inverse-gaussian", None)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "link"), NO_INTERCEPT)
+def test_without_an_intercept(family, link, monkeypatch):
+    """Where a mean of 0 is none, the fit does not start from there."""
+    rng = np.random.default_rng(3)
+    X = rng.uniform(0.1, 0.4, (600, 2))
+    eta = X @ [1.0, 0.8]
+    mean = {"inverse-gaussian": eta**-0.5}.get(family, 1 / eta if (family, link) == ("gamma", None) else eta)
+    y = {
+        "gamma": mean * rng.gamma(8.0, 1 / 8, 600),
+        "poisson": rng.poisson(mean),
+        "binomial": (rng.uniform(size=600) < mean).astype(float),
+        "inverse-gaussian": rng.wald(mean, 30.0),
+    }[family]
+    options = {"family": family, "link": link, "intercept": False}
+    whole = jn.regression.glm(X, y, **options)
+    monkeypatch.setattr(rows, "LARGE", 100)
+    monkeypatch.setattr(rows, "ENTRIES", 2 * 170)
+    found = jn.regression.glm(X, y, **options)
+    assert found.success
+    assert whole.success
+    for field in ("params", "stderr", "loglik", "dispersion"):
+        np.testing.assert_allclose(getattr(found, field), getattr(whole, field), rtol=1e-7, err_msg=field)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_linear_of_least_norm(intercept, monkeypatch):
+    X, y, weights, offset = data("gaussian")
+    X = np.column_stack([X, X[:, 0] - 0.1 * X[:, 1], 2 * X[:, 2]])
+    options = {"weights": weights, "offset": offset, "intercept": intercept}
+    whole = jn.regression.linear(X, y, **options)
+    monkeypatch.setattr(rows, "LARGE", 100)
+    monkeypatch.setattr(rows, "ENTRIES", 700 * 5)
+    found = jn.regression.linear(X, y, **options)
+    assert found.status == whole.status == Status.SINGULAR
+    assert found.rank == whole.rank
+    np.testing.assert_allclose(found.params, whole.params, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.predict(X), whole.predict(X), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(found.dispersion, whole.dispersion, rtol=1e-9)
+    # singular values are of the whole
+    np.testing.assert_allclose(jn.regression.linear(X, y, method="svd", **options).params, whole.params, atol=1e-9)
+    with pytest.raises(ValueError, match=r'method must be "qr" for jn\.regression\.Blocks'):
+        jn.regression.linear(jn.regression.Blocks(lambda: iter([(X, y)])), method="svd")
+
+
+def test_a_source_that_is_spent():
+    X, y, *_ = data("binomial")
+    spent = iter([(X[:100], y[:100]), (X[100:], y[100:])])
+    with pytest.raises(ValueError, match=r"same rows each time it is called: at first these were 3000, now 0\. An"):
+        jn.regression.logistic(jn.regression.Blocks(lambda: spent))
+
+
+def test_rows_are_those_of_the_source():
+    """Not of blocks that were filled up."""
+    X, y, *_ = data("binomial")
+    X[250, 1] = np.nan
+    parts = [slice(0, 100), slice(100, 130), slice(130, 200), slice(200, 300)]
+    with pytest.raises(ValueError, match=r"X must be finite; it has nan or inf in rows 250\. Drop"):
+        jn.regression.logistic(jn.regression.Blocks(lambda: ((X[rows], y[rows]) for rows in parts)))
 
 
 def test_linear(small):
@@ -124,4 +188,4 @@ def test_refusals(source, error, sentence):
     with pytest.raises(ValueError, match="bring their own y"):
         jn.regression.logistic(jn.regression.Blocks(source), np.ones(3))
     with pytest.raises(TypeError, match="source must be a function"):
-        jn.regression.Blocks(np.ones(3))
+        jn.regression.Blocks([(np.ones((3, 2)), np.ones(3))])

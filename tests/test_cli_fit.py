@@ -201,7 +201,9 @@ def test_softmax_of_one_category_has_logarithms_of_counts(tmp_path):
     np.testing.assert_allclose(column(found, "estimate"), expected, rtol=1e-7)
     np.testing.assert_allclose(column(found, "stderr"), np.sqrt(variance), rtol=1e-7)
     assert found["levels"] == ["left", "mid", "right"]
-    assert "side: left is class 0, the reference; class 1 is mid, class 2 is right" in run(*arguments).stdout
+    printed = run(*arguments).stdout
+    assert "side: left is class 0, the reference; class 1 is mid, class 2 is right" in printed
+    assert "\nclass right: intercept " in printed
 
 
 def test_softmax_of_numbers(tmp_path):
@@ -282,7 +284,7 @@ def test_softmax_is_separated_by_its_classes(tmp_path):
     assert margins.min() > -1e-6
     assert margins.max() > 0.1
     assert all(one["stderr"] is None for one in found["coefficients"])
-    assert "x (c)" in found["message"]
+    assert "class c: x" in found["message"]
 
 
 def test_collinear_columns_are_named(tmp_path):
@@ -519,6 +521,34 @@ def test_numeric_categories_are_sorted_as_numbers(tmp_path):
     found = report(path, "--target", "y", "--model", "linear", "--categorical", "k")
     assert [one["name"] for one in found["coefficients"]] == ["intercept", "k[9]", "k[10]"]
     np.testing.assert_allclose(column(found, "estimate"), [5.5, -2.5, -4], rtol=1e-9)
+
+
+def test_categories_keep_their_text(tmp_path):
+    """01 and 1 are two levels, 00002 keeps its zeros, true and false are no numbers; a missing one is missing."""
+    columns = {
+        "code": ["01", "1", "02", "2"] * 4,
+        "zip": ["00001", "00002", "00002", "00003"] * 4,
+        "smoker": ["True", "False", "False", "True", "False"] * 3 + ["True"],
+        "y": np.arange(16) % 7,
+    }
+    path = write(tmp_path / "d.csv", columns)
+    rest = ("--target", "y", "--model", "linear", "--ridge", 1.0, "--categorical", "code,zip", "--categorical")
+    names = [one["name"] for one in report(path, *rest, "smoker")["coefficients"]]
+    assert names == ["intercept", "code[1]", "code[02]", "code[2]", "zip[00002]", "zip[00003]", "smoker[True]"]
+    columns["code"][3] = "NA"
+    refused = run(write(path, columns), *rest, "smoker")
+    assert "missing values: code in row 4" in refused.stderr
+
+
+def test_text_categories_of_parquet(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"code": pyarrow.array(["01", "1", "NA"]), "flag": pyarrow.array([True, False, None])}
+    path = tmp_path / "d.parquet"
+    parquet.write_table(pyarrow.table(columns | {"number": pyarrow.array([1, 2, 2])}), path)
+    table = tables.read(path, text=lambda names: names)
+    assert table["code"].tolist() == ["01", "1", None]
+    assert table["flag"].tolist() == ["true", "false", None]
+    np.testing.assert_array_equal(table["number"], [1, 2, 2])
 
 
 def test_parquet_is_as_csv(tmp_path):

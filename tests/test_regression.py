@@ -320,7 +320,36 @@ def test_shares_of_trials():
     np.testing.assert_allclose(D.T @ (won - trials * mu), 0, atol=1e-6)
     pieces = stats.binom.logpmf(won, trials, mu)
     np.testing.assert_allclose(fit.deviance, 2 * np.sum(stats.binom.logpmf(won, trials, won / trials) - pieces))
-    np.testing.assert_allclose(fit.loglik, np.sum(pieces - np.log(special.comb(trials, won))))
+    np.testing.assert_allclose(fit.loglik, np.sum(pieces), rtol=1e-12)
+    np.testing.assert_allclose(fit.aic, 6 - 2 * np.sum(pieces), rtol=1e-12)
+
+
+def test_the_coefficient_of_trials():
+    """In a stack, in single precision, and with a derivative; of weighted 0s and 1s it is 1."""
+    X, y, weights, _, _ = observations("binomial", "logit")
+    won = np.random.default_rng(2).binomial(1000, 0.3, M)
+    share, trials = won / 1000, np.full(M, 1000.0)
+    fit = fitted("binomial", "logit", X, np.stack([share, y]), np.stack([trials, weights]))
+    for i, (drawn, size) in enumerate(((won, trials), (y * weights, weights))):
+        mu = fit.predict(X)[i]
+        want = stats.binom.logpmf(drawn, size, mu) - (i == 1) * np.log(special.comb(size, drawn))
+        np.testing.assert_allclose(fit.loglik[i], np.sum(want), rtol=1e-10)
+    single = fitted("binomial", "logit", X.astype("f4"), share.astype("f4"), trials.astype("f4"), ZEROS.astype("f4"))
+    np.testing.assert_allclose(single.loglik, fit.loglik[0], rtol=2e-4)
+    family = regression.families.Binomial()
+
+    def loglik(y):
+        return family.loglik(y, y, jnp.zeros(()), jnp.asarray(trials), jnp.ones(()), jnp.ones(()))
+
+    np.testing.assert_allclose(jax.grad(loglik)(jnp.asarray(share)), slopes(loglik, share), rtol=1e-5)
+
+
+def test_a_start_without_an_intercept():
+    """0 is no start for the inverse link, whatever the family."""
+    t = np.linspace(0.5, 2, M)
+    fit = regression.glm(t[:, None], 1 / (0.7 * t), family="gaussian", link="inverse", intercept=False)
+    assert fit.success
+    np.testing.assert_allclose(fit.params, [0.7], rtol=1e-6)
 
 
 @pytest.mark.parametrize("ridge", [0.1, 30.0])

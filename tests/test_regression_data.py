@@ -133,6 +133,52 @@ REFUSED = {
     ),
     "level": (lambda: linear(X, REAL).conf_int(1.5), ["level", "between 0 and 1", "1.5"]),
     "summary of a stack": (lambda: linear(X, np.ones((3, M)) * REAL).summary(), ["summary", "stack", "(3,)"]),
+    "message of a stack": (lambda: linear(X, np.ones((3, M)) * REAL).message, ["message", "stack", "(3,)", "fit[i]"]),
+    "an item of one fit": (lambda: linear(X, REAL)[0], ["single fit", "not a stack"]),
+    "names a word": (lambda: linear(X, REAL).summary("ab"), ["names", "sequence of str", "'ab'"]),
+    "names of numbers": (lambda: linear(X, REAL).summary([1, 2]), ["names", "sequence of str", "[1, 2]"]),
+    "names of numbers, failed": (lambda: linear(X * [1, 0], REAL).summary([1, 2]), ["names", "sequence of str"]),
+    "names too few": (lambda: linear(X * [1, 0], REAL).summary(["a"]), ["names", "2 columns of X", "it has 1"]),
+    "y missing": (lambda: regression.linear(X), ["y is missing"]),
+    "y a column": (lambda: linear(X, REAL[:, None]), ["y", "as many rows as X, 40", "(40, 1)", "y[:, 0]"]),
+    "y in columns": (lambda: linear(X, np.ones((M, 3))), ["y", "as many rows as X, 40", "(40, 3)", "y.T"]),
+    "no columns": (lambda: regression.logistic(X[:, :0], SHARE, intercept=False), ["X has no columns", "no intercept"]),
+    "nan in a stack": (
+        lambda: linear(X, with_(np.ones((2, 3, M)), ([1, 1], [0, 2], [9, 4]), np.nan)),
+        ["y", "rows 9 of fit (1, 0)", "in 1 more fits"],
+    ),
+    "a label in a stack": (lambda: logistic(X, with_(np.ones((3, M)), (2, 5), 7)), ["y", "7.0", "rows 5 of fit 2"]),
+    "residuals of a column": (
+        lambda: linear(X, REAL).residuals(X[:3], REAL[:3, None]),
+        ["y", "what is predicted for X, (3,)", "(3, 1)"],
+    ),
+    "residuals, lengths": (lambda: linear(X, REAL).residuals(X[:3], REAL), ["y", "(3,)", "(40,)"]),
+    "residuals of half a class": (
+        lambda: softmax(X, CLASS).residuals(X, with_(CLASS, 3, 0.5)),
+        ["y", "class numbers from 0 to 2", "0.5", "rows 3"],
+    ),
+    "residuals of no class": (
+        lambda: softmax(X, CLASS).residuals(X, with_(CLASS, 3, 5)),
+        ["y", "class numbers from 0 to 2", "5.0", "rows 3"],
+    ),
+    "offset of a prediction": (lambda: linear(X, REAL).predict(X, np.ones(5)), ["offset", "rows as X, 40", "(5,)"]),
+    "blocks of softmax": (
+        lambda: regression.softmax(regression.Blocks(lambda: iter(())), None),
+        ["softmax", "Blocks", "glm"],
+    ),
+    "nan in x": (lambda: nonlinear(line, with_(x, [3, 8], np.nan), REAL, [1.0, 1.0]), ["x", "finite", "rows 3, 8"]),
+    "nan in x of a fit": (
+        lambda: nonlinear(line, with_(np.stack([x, x]), (1, 3), np.nan), REAL, np.ones((2, 2)), x_stacked=True),
+        ["x", "finite", "rows 3 of fit 1"],
+    ),
+    "weights, nonlinear": (
+        lambda: nonlinear(line, x, REAL, [1.0, 1.0], weights=np.ones(3)),
+        ["weights", "as many rows as y, 40", "(3,)"],
+    ),
+    "rows of x": (
+        lambda: nonlinear(line, np.stack([x, x]), REAL, np.ones((3, 2)), x_stacked=True),
+        ["x must", "3 fits", "(2, 40)"],
+    ),
     "columns": (lambda: linear(X, REAL).predict(X[:, :1]), ["X", "(..., rows, 2)", "(40, 1)"]),
 }
 
@@ -151,6 +197,18 @@ def test_what_is_not_refused():
     want = linear(X, SHARE)
     for given in (SHARE.astype(bool), SHARE.astype(int), SHARE.astype(object), list(SHARE)):
         np.testing.assert_array_equal(linear(X.tolist(), given).params, want.params)
+
+
+@pytest.mark.parametrize("model", ["logistic", "poisson"])
+def test_a_stack_over_ridge_alone(model):
+    y, fit = MODELS[model][1], getattr(regression, model)
+    ridges = np.array([[0.0, 1.0, 10.0], [2.0, 3.0, 4.0]])
+    found = fit(X, y, ridge=ridges)
+    assert found.params.shape == (2, 3, P)
+    assert found.success.all()
+    one = fit(X, y, ridge=10.0)
+    np.testing.assert_allclose(found.params[0, 2], one.params, rtol=1e-7)
+    np.testing.assert_allclose(found.stderr[0, 2], one.stderr, rtol=1e-7)
 
 
 # Weights of 0, and units
@@ -363,7 +421,7 @@ def test_a_ridge_determines_them():
     rows = deficient("collinear")
     fit = logistic(rows, SHARE, ridge=1.0)
     assert fit.success
-    assert fit.rank == 3
+    assert fit.rank == 2  # what the data determine
     np.testing.assert_allclose(fit.params[1], 2 * fit.params[0], rtol=1e-6)
     assert np.isfinite(fit.stderr).all()
 
@@ -397,6 +455,87 @@ def logarithm(x, p):
     return jax.numpy.log(p[0]) * x
 
 
+@pytest.mark.parametrize("starts", [[1.0, 1.0], np.ones((2, 2))])
+def test_a_parameter_that_changes_nothing_is_named(starts):
+    fit = nonlinear(slope_alone, x, REAL, starts)
+    assert (fit.status == Status.SINGULAR).all()
+    np.testing.assert_allclose(np.abs(fit.direction), np.broadcast_to([0.0, 1.0], fit.params.shape), atol=1e-7)
+    one = fit[0] if fit.params.ndim > 1 else fit
+    assert re.search(r"determine all parameters; nothing changes along: p2 -?1$", one.message)
+
+
+def slope_alone(x, p):
+    return p[0] * x
+
+
+@pytest.mark.parametrize("starts", [[0.0], [[0.0], [1.0]]])
+def test_a_maximum_of_the_squares_is_no_estimate(starts):
+    """p = 0 is stationary for the residuals p and p^2 - 4, and they fall on both sides."""
+    fit = nonlinear(lambda x, p: jax.numpy.stack([p[0], p[0] ** 2]), x, np.array([0.0, 4.0]), starts)
+    first = fit if fit.params.ndim == 1 else fit[0]
+    assert first.status == Status.SADDLE
+    assert np.isnan(first.stderr).all()
+    assert "no minimum" in first.message
+    if first is not fit:
+        assert fit.best.success
+        np.testing.assert_allclose(fit.best.params, np.sqrt(3.5))
+
+
+def test_stacked_x_is_predicted_fit_by_fit():
+    xs = np.stack([x, 2 * x, 3 * x])
+    fit = nonlinear(line, xs, REAL, np.ones((3, 2)), x_stacked=True)
+    np.testing.assert_allclose(fit.predict(xs), np.broadcast_to(fit.predict(xs)[0], (3, M)))
+    np.testing.assert_allclose(fit.residuals(xs, REAL)[1], REAL - fit[1].predict(xs[1]))
+    np.testing.assert_allclose(fit[1].residuals(xs[1], REAL), REAL - line(xs[1], fit.params[1]))
+    with pytest.raises(ValueError, match=r"x must have one row for each of the 3 fits"):
+        fit.predict(x)
+
+
+def test_items_of_a_stack():
+    fits = linear(X, np.stack([REAL, SHARE, COUNT]))
+    np.testing.assert_array_equal(fits[1].params, fits.params[1])
+    assert fits[1].summary() == linear(X, SHARE).summary()
+    assert fits[[True, False, True]].params.shape == (2, P)
+    assert fits[1:].status.shape == (2,)
+    assert [one.rows for one in fits] == [M] * 3
+    with pytest.raises(IndexError):
+        fits[3]
+    assert fits != linear(X, REAL)
+    assert fits == fits
+
+
+def test_names_are_any_sequence_of_str():
+    pandas = pytest.importorskip("pandas")
+    for rows in (X, X * [1, 0]):
+        fit = linear(rows, REAL)
+        want = fit.summary(["dose", "age"])
+        assert "dose" in want
+        for names in (("dose", "age"), np.array(["dose", "age"]), pandas.Index(["dose", "age"])):
+            assert fit.summary(names) == want
+    fit = softmax(X, THIRDS)
+    assert "class high: age" in fit.summary(["dose", "age"], classes=["middle", "high"])
+    np.testing.assert_array_equal(fit.residuals(X, THIRDS), fit.residuals(X, THIRDS.astype(float)))
+    assert "class high: age" in fit.explained(["dose", "age"], ["middle", "high"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_data_frames(model):
+    """Columns keep their names, and another order or other rows are refused."""
+    pandas = pytest.importorskip("pandas")
+    fit, y = MODELS[model]
+    frame = pandas.DataFrame(X, columns=["dose", "age"], index=np.arange(M)[::-1])
+    found, want = fit(frame, pandas.Series(y, frame.index)), fit(X, y)
+    np.testing.assert_array_equal(found.params, want.params)
+    assert found.summary() == want.summary(["dose", "age"])
+    np.testing.assert_array_equal(found.predict(frame), want.predict(X))
+    np.testing.assert_array_equal(found.predict(X), want.predict(frame))
+    with pytest.raises(ValueError, match=r"in their order: dose, age; it has age, dose"):
+        found.predict(frame[["age", "dose"]])
+    for call in (fit, found.residuals):
+        with pytest.raises(ValueError, match=r"X and y must have the same index"):
+            call(frame, pandas.Series(y, frame.index).sort_index())
+
+
 def test_out_of_trips():
     fit = regression.logistic(X, SHARE, weights=ONES, offset=ZEROS, max_steps=2)
     assert fit.status == Status.MAX_STEPS
@@ -408,3 +547,30 @@ def test_what_is_traced_is_not_checked():
     found = jax.jit(linear)(with_(X, (3, 1), np.nan), REAL)
     assert not found.success
     assert np.isnan(found.stderr).all()
+    assert found.status == Status.NONFINITE
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("where", ["X", "y"])
+def test_traced_nan_is_not_finite(where, intercept):
+    rows, y = (with_(X, (3, 1), np.nan), REAL) if where == "X" else (X, with_(REAL, 3, np.nan))
+    found = jax.jit(lambda X, y: regression.linear(X, y, intercept=intercept))(rows, y)
+    assert found.status == Status.NONFINITE
+    assert not np.any(found.direction)
+
+
+def test_what_single_precision_does_not_hold():
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"y must fit float32.*largest is 1e\+40"):
+        regression.linear(X, 1e40 * SHARE)
+
+
+def test_a_ridge_adds_no_rank():
+    """More columns than rows: no freedom is left, and none is invented."""
+    wide = np.random.default_rng(5).normal(size=(5, 20))
+    fit = regression.linear(wide, np.arange(5.0), ridge=1.0)
+    assert fit.success
+    assert (fit.rank, fit.df_residual) == (5, 0)
+    assert np.isnan(fit.stderr).all()
+    twin = regression.linear(deficient("collinear"), REAL, ridge=1.0)
+    assert (twin.rank, twin.df_residual) == (2, M - 2)
+    assert np.isfinite(twin.stderr).all()

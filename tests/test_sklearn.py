@@ -250,10 +250,10 @@ def test_separated_classes_warn():
 
 def test_too_few_iterations_warn():
     X, y = standardised(datasets.load_wine)
-    with pytest.warns(ConvergenceWarning, match="max_steps"):
+    with pytest.warns(ConvergenceWarning, match="after max_iter trips"):
         model = LogisticRegression(max_iter=2).fit(X, y)
     assert model.n_iter_ == 2
-    with pytest.warns(ConvergenceWarning, match="max_steps"):
+    with pytest.warns(ConvergenceWarning, match="after max_iter trips"):
         PoissonRegressor(max_iter=2).fit(X, y)
 
 

@@ -192,9 +192,16 @@ def _target(column: np.ndarray, target: str, labels: str) -> tuple[np.ndarray, l
 
 
 def _levels(column: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """A column's values in words, sorted, and each row's place among them."""
-    values, places = np.unique(column.astype(str) if column.dtype == object else column, return_inverse=True)
-    return [value if isinstance(value, str) else _word(value) for value in values.tolist()], places
+    """A column's values in words, sorted, as numbers where all are, and each row's place among them."""
+    if column.dtype != object:
+        values, places = np.unique(column, return_inverse=True)
+        return [_word(value) for value in values.tolist()], places
+    values, places = np.unique(column.astype(str), return_inverse=True)
+    numbers = [tables.number(word) for word in values.tolist()]
+    if None not in numbers:
+        order = np.argsort(np.array(numbers, float), kind="stable")
+        values, places = values[order], np.argsort(order)[places]
+    return values.tolist(), places
 
 
 def _word(value: float) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
+from collections.abc import Container
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +18,10 @@ import jaxnewton
 from jaxnewton import plotting, regression
 from jaxnewton.cli import design as designs
 from jaxnewton.cli import tables
-from jaxnewton.cli.shared import refusing
+from jaxnewton.cli.shared import check_plot, refusing
 from jaxnewton.regression.families import Family, family_and_link
-from jaxnewton.regression.fit import MESSAGES
-from jaxnewton.regression.summary import columns
-from jaxnewton.types import Status, message
+from jaxnewton.regression.summary import columns, direction_parts
+from jaxnewton.types import Status
 
 GLMS: dict[str, tuple[str, str | None]] = {  # family and link
     "linear": ("gaussian", "identity"),
@@ -32,8 +33,6 @@ MODELS = (*GLMS, "softmax", "glm")
 COLUMNS = ("estimate", "stderr", "z", "p", "lower", "upper")
 CURVE_POINTS = 300
 SHOWN_LEVELS = 20
-SHOWN_PARTS = 8
-NEGLIGIBLE = 1e-6  # in a direction, of its largest part
 
 
 def fit(
@@ -55,7 +54,8 @@ def fit(
         list[str] | None, typer.Option(metavar="COLS", help="Columns to leave out: a,b or once for each.")
     ] = None,
     categorical: Annotated[
-        list[str] | None, typer.Option(metavar="COLS", help="Columns to make one-hot, their first level dropped.")
+        list[str] | None,
+        typer.Option(metavar="COLS", help="Columns of labels to make one-hot, the first level dropped."),
     ] = None,
     weights: Annotated[str | None, typer.Option(metavar="COL", help="Column of the rows' weights.")] = None,
     offset: Annotated[
@@ -79,13 +79,13 @@ def fit(
     """
     with refusing("fit"):
         if plot is not None:
-            plotting.check(plot)
+            check_plot(plot)
         if not 0 < level < 1:
             raise ValueError(f"--level must lie between 0 and 1; it is {level}")
         of = _family(model, family, link, dispersion)
         if of is None and offset is not None:
             raise ValueError("--offset has no meaning for softmax")
-        table = tables.read(data, delimiter)
+        table = tables.read(data, delimiter, functools.partial(_columns, categorical))
         design = designs.build(
             table,
             target,
@@ -143,7 +143,7 @@ def _family(model: str, family: str | None, link: str | None, dispersion: float 
     return found, means.name
 
 
-def _columns(given: list[str] | None, table: designs.Table) -> list[str]:
+def _columns(given: list[str] | None, table: Container[str]) -> list[str]:
     """Names of columns, of which an option may hold several with commas between them."""
     names = [[value] if value in table else [name.strip() for name in value.split(",")] for value in given or ()]
     return list(dict.fromkeys(name for each in names for name in each))
@@ -198,8 +198,10 @@ def _report(found: regression.Fit, design: designs.Design, level: float) -> dict
         for j in range(len(names))
     ]
     status = Status(int(found.status))
-    direction = _direction(found, names, classes)
-    words = MESSAGES.get(status, message(status))
+    direction = [
+        ({"class": classes[k]} if classes else {}) | {"name": name, "value": value}
+        for k, name, value in direction_parts(found, design.names)
+    ]
     return {
         "levels": design.levels,
         "rows": len(design.rows),
@@ -211,8 +213,8 @@ def _report(found: regression.Fit, design: designs.Design, level: float) -> dict
         "df_residual": int(found.df_residual),
         "status": status.name,
         "success": bool(found.success),
-        "message": f"{words}: {_sum(direction)}" if direction else words,
-        "direction": direction,
+        "message": found.explained(design.names, classes or None),
+        "direction": direction or None,
         "trips": int(found.nit),
         "versions": {"jaxnewton": jaxnewton.__version__, "python": platform.python_version()}
         | {package: version(package) for package in ("jax", "jaxlib", "numpy")},
@@ -222,17 +224,6 @@ def _report(found: regression.Fit, design: designs.Design, level: float) -> dict
 def _classes(found: regression.Fit, design: designs.Design) -> list[str]:
     """The classes of softmax that have coefficients; none of other models."""
     return design.levels[1:] if design.levels and found.params.ndim == 2 else []
-
-
-def _direction(found: regression.Fit, names: list[str], classes: list[str]) -> list[dict[str, Any]] | None:
-    """Where a failed fit does not change or improves for ever: the parts that count, largest first."""
-    direction = np.asarray(found.direction).reshape(-1, len(names))
-    size = np.abs(direction)
-    return [
-        ({"class": classes[k]} if classes else {}) | {"name": names[j], "value": float(direction[k, j])}
-        for k, j in zip(*np.unravel_index(np.argsort(-size, axis=None, kind="stable"), size.shape), strict=True)
-        if size[k, j] > NEGLIGIBLE * size.max()
-    ] or None
 
 
 def _show(found: regression.Fit, design: designs.Design, report: dict[str, Any]) -> None:
@@ -247,19 +238,9 @@ def _show(found: regression.Fit, design: designs.Design, report: dict[str, Any])
         typer.echo(f"{target}: {levels[1]} is 1, {levels[0]} is 0")
     if report["constant"]:
         typer.echo(f"constant: {', '.join(report['constant'])}")
-    verdict = f"{report['status']}: "  # the summary's own does not know the classes by name
-    lines = found.summary(design.names, report["level"]).splitlines()
-    typer.echo("\n".join(line for line in lines if not line.startswith(verdict)))
-    typer.echo(report["message"] if report["success"] else verdict + report["message"])
-
-
-def _sum(direction: list[dict[str, Any]]) -> str:
-    """The parts of a direction that are shown."""
-    parts = [
-        f"{part['value']:+.3g} {part['name']}" + (f" ({part['class']})" if "class" in part else "")
-        for part in direction[:SHOWN_PARTS]
-    ]
-    return " ".join(parts) + " ..." * (len(direction) > SHOWN_PARTS)
+    typer.echo(found.summary(design.names, report["level"], _classes(found, design) or None))
+    if report["success"]:
+        typer.echo(report["message"])
 
 
 def _draw(

@@ -7,7 +7,7 @@ import csv
 import importlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ PROBED_ROWS = 20
 BLOCK_ROWS = 1 << 14
 
 
-def read(path: Path, delimiter: str | None = None) -> dict[str, np.ndarray]:
+def _none(names: Sequence[str]) -> Collection[str]:
+    return ()
+
+
+def read(
+    path: Path, delimiter: str | None = None, text: Callable[[Sequence[str]], Collection[str]] = _none
+) -> dict[str, np.ndarray]:
     """The columns of a table by name, in the file's order.
 
     A column is float64, nan where a value is missing; or, where some cell is no number, an object array of str, None
@@ -30,6 +36,8 @@ def read(path: Path, delimiter: str | None = None) -> dict[str, np.ndarray]:
     Args:
         path: a Parquet file, known by its first bytes or by the ending ".parquet"; anything else is CSV with a header.
         delimiter: of CSV; None: whichever of DELIMITERS splits the first rows into most columns, as many in each.
+        text: which of the columns, given all names, are labels: str as they stand in the file, 01 and 1 being two. (A
+            column that Parquet itself holds as numbers stays one.)
 
     Raises:
         ValueError: there is no such file, or it is no table: the sentence says where.
@@ -40,10 +48,10 @@ def read(path: Path, delimiter: str | None = None) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         parquet = file.read(4) == b"PAR1" or path.suffix.lower() == ".parquet"
     if not parquet:
-        return _csv(path, delimiter)
+        return _csv(path, delimiter, text)
     if delimiter is not None:
         raise ValueError(f"--delimiter is for CSV, and {path} is Parquet")
-    return _parquet(path)
+    return _parquet(path, text)
 
 
 def number(cell: str) -> float | None:
@@ -59,7 +67,7 @@ def number(cell: str) -> float | None:
         return None
 
 
-def _csv(path: Path, delimiter: str | None) -> dict[str, np.ndarray]:
+def _csv(path: Path, delimiter: str | None, text: Callable[[Sequence[str]], Collection[str]]) -> dict[str, np.ndarray]:
     try:
         delimiter = _guess(path) if delimiter is None else _checked(delimiter)
         records = _records(path, delimiter)
@@ -67,21 +75,25 @@ def _csv(path: Path, delimiter: str | None) -> dict[str, np.ndarray]:
         if all(number(name) is not None for name in names if name[0] != "#"):
             raise ValueError(f"the first row of {path} must name the columns; it is {', '.join(names)}")
         blocks: list[list[np.ndarray]] = [[] for _ in names]
-        words: set[int] = set()  # columns with a cell that is no number: a second pass reads them
+        labels = set(text(names))
+        # labels and columns with a cell that is no number: a second pass reads them
+        words = {i for i, name in enumerate(names) if name in labels}
+        empty = True
         while block := list(itertools.islice(records, BLOCK_ROWS)):
+            empty = False
             for i, cells in enumerate(zip(*block, strict=True)):
                 if i not in words:
                     numbers = _numbers(cells)
                     blocks[i] += [] if numbers is None else [numbers]
                     words |= {i} if numbers is None else set()
-        if not any(blocks) and not words:
+        if empty:
             raise ValueError(f"{path} has a header and no rows")
         columns = [np.empty(0) if i in words else np.concatenate(blocks[i]) for i in range(len(names))]
         if words:
             known: dict[str, str] = {}
             rows = [[known.setdefault(cells[i], cells[i]) for i in words] for cells in _records(path, delimiter, True)]
             for i, cells in zip(words, zip(*rows, strict=True), strict=True):
-                columns[i] = _words(cells)
+                columns[i] = _words(cells, names[i] in labels)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is neither Parquet nor text in UTF-8") from None
     except csv.Error as error:
@@ -151,16 +163,16 @@ def _numbers(cells: Sequence[str]) -> np.ndarray | None:
     return None if None in found else np.array(found, float)
 
 
-def _words(cells: Sequence[str | None]) -> np.ndarray:
-    """A column of cells as ``read`` returns it."""
+def _words(cells: Sequence[str | None], labels: bool) -> np.ndarray:
+    """A column of cells as ``read`` returns it; ``labels``: true and false too stay words."""
     words = [None if cell is None or cell.strip().lower() in MISSING else cell.strip() for cell in cells]
     present = {word.lower() for word in words if word is not None}
-    if present <= BOOLEANS.keys():
+    if present <= BOOLEANS.keys() and not labels:
         return np.array([np.nan if word is None else BOOLEANS[word.lower()] for word in words])
     return np.array(words, object)
 
 
-def _parquet(path: Path) -> dict[str, np.ndarray]:
+def _parquet(path: Path, text: Callable[[Sequence[str]], Collection[str]]) -> dict[str, np.ndarray]:
     try:
         pyarrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
@@ -172,24 +184,23 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
     if not table.num_rows:
         raise ValueError(f"{path} has no rows")
     names = _names(table.column_names)
-    columns = {name: _arrow(column, pyarrow) for name, column in zip(names, table.columns, strict=True)}
+    labels = set(text(names))
+    columns = {name: _arrow(column, pyarrow, name in labels) for name, column in zip(names, table.columns, strict=True)}
     # pandas stores the index of a frame whose rows were chosen as such a column
     return {name: column for name, column in columns.items() if not re.fullmatch(r"__index_level_\d+__", name)}
 
 
-def _arrow(column: Any, pyarrow: Any) -> np.ndarray:
+def _arrow(column: Any, pyarrow: Any, labels: bool) -> np.ndarray:
     types = pyarrow.types
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    if any(
-        is_kind(kind)
-        for is_kind in (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null)
-    ):
+    numeric = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    if any(is_kind(kind) for is_kind in (*numeric, *(() if labels else (types.is_boolean,)))):
         return np.array(column.cast(pyarrow.float64(), safe=False).to_numpy(), float)
     try:
         cells = column.cast(pyarrow.string()).to_pylist()
     except pyarrow.ArrowException:  # nested
         cells = [None if cell is None else str(cell) for cell in column.to_pylist()]
-    numbers = _numbers(["" if cell is None else cell for cell in cells])
-    return _words(cells) if numbers is None else numbers
+    numbers = None if labels else _numbers(["" if cell is None else cell for cell in cells])
+    return _words(cells, labels) if numbers is None else numbers

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from jaxnewton import plotting
 from jaxnewton import thomson as charges
-from jaxnewton.cli.shared import out, refusing
+from jaxnewton.cli.shared import check_plot, out, refusing
 from jaxnewton.thomson.view import write_view
 
 SHOWN_MINIMA = 8
@@ -41,8 +41,7 @@ def thomson(
     Exit status 0 only if a certified minimum was found.
     """
     with refusing("thomson"):
-        if plot is not None:
-            plotting.check(plot)
+        check_plot(plot)
         for option, path in (("--checkpoint", checkpoint), ("--save", save), ("--html", html)):
             if path is not None and not path.resolve().parent.is_dir():
                 raise ValueError(f"{option}: there is no folder {path.resolve().parent}")

@@ -6,7 +6,6 @@ The solver is the same as ever; only the evaluation is the host's, block by bloc
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,36 +15,14 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.loop import advance, begin
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, back, penalties, refuse_numbers, refuse_values, standardise
+from jaxnewton.regression.data import Columns, back, penalties, standardise
 from jaxnewton.regression.fit import Fields
-from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, start_from_mean
+from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
+from jaxnewton.regression.rows import Block, look, once_more, reader
+from jaxnewton.regression.scrutiny import middles, settled, to
+from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, is_traced
-
-LARGE = 2**22  # entries of X from which one fit goes through it in blocks
-ENTRIES = 2**17  # of X in a block: 1 MB in double precision, which stays in cache; up to 8 MB it is 20 % slower
-
-
-class Blocks:
-    """Rows that are not all in memory.
-
-    Args:
-        source: a function without arguments that returns an iterator of blocks ``(X, y)``, ``(X, y, weights)`` or
-            ``(X, y, weights, offset)`` with X (k, p) and the others (k,). It is called once a trip, and must give the
-            same rows each time.
-    """
-
-    def __init__(self, source: Callable[[], Iterable[Any]]):
-        self.source = checks.function("source", source)
-
-
-class Block(NamedTuple):
-    """Some rows; all of as many entries, by rows of weight 0 at the end."""
-
-    X: Any  # (k, p)
-    y: Any  # (k,)
-    weights: Any  # (k,)
-    offset: Any  # (k,)
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, succeeded
 
 
 class Totals(NamedTuple):
@@ -55,15 +32,8 @@ class Totals(NamedTuple):
     least: Array  # weighted, of the losses that the data themselves would have
     pearson: Array  # Pearson's statistic
     constant: Array  # what the log-likelihood has beside the loss
-    low: Array  # (2,) smallest margin along either way
+    low: Array  # (2,) smallest margin along either way, in parts of its terms
     high: Array  # (2,) largest
-
-
-def is_large(X: Any) -> bool:
-    """Whether one fit of X is to go through it in blocks."""
-    if isinstance(X, Blocks):
-        return True
-    return isinstance(X, (np.ndarray, jax.Array)) and not is_traced(X) and X.ndim == 2 and X.size > LARGE
 
 
 def fit(
@@ -78,17 +48,26 @@ def fit(
     max_steps: Any,
 ) -> tuple[Fields, Array]:
     """The fields of a Fit, and its trips."""
-    blocks = _reader(X, y, weights, offset)
+    read = reader(X, y, weights, offset)
     ridge = np.asarray(ridge)
     if ridge.ndim or not ridge >= 0:
         raise ValueError(f"ridge must be one number of at least 0 for data in blocks; it is {ridge!r}")
-    head, level = _look(problem, blocks)
+    head, level, rows = look(problem, read)
+    blocks = functools.partial(once_more, read, rows)
     dtype = jnp.result_type(float)
     Z, center, scale = standardise(jnp.asarray(head.X, dtype), intercept)
     columns = Columns(Z[:, :0], center, scale)  # the first block's centres and scales serve all
     penalty = penalties(scale, jnp.asarray(ridge, dtype), intercept)
     q = Z.shape[0]
-    first = start_from_mean(problem, q, level) if intercept else jnp.zeros(q, dtype)
+    if intercept:
+        first = start_from_mean(problem, q, level)
+    elif at_zero(problem):
+        first = jnp.zeros(q, dtype)
+    else:
+        sums = jnp.zeros(q, dtype), jnp.zeros((q, q), dtype)
+        for block in blocks():
+            sums = jax.block_until_ready(_add_links(problem, columns, level, block, sums))
+        first = _links(sums)
 
     def evaluate(theta: Array) -> Evaluation:
         sums = jnp.zeros((), dtype), jnp.zeros(q, dtype), jnp.zeros((q, q), dtype)
@@ -105,14 +84,18 @@ def fit(
         lane = _advance(solver, lane, trial, evaluate(trial), rules)
     state = lane.state
     found = Outcome(state.x, state.f, state.g, lane.status, lane.nit, state.curvature, state.H)
-    curvature = _invert(found.H)
+    curvature = _curvature(found.H, jnp.diag(penalty))
+    if problem.family.name == "gaussian" and problem.link.name == "identity" and curvature.rank < q:
+        found = found._replace(x=_of_least_norm(intercept, columns, found))
     ways = _ways(found.x, found.H, found.grad, penalty)
+    frame = middles(jnp.asarray(head.X, dtype), intercept)
+    framed = to(frame, intercept, back(columns, intercept, ways)).T
     dispersion, zero, none = jnp.ones((), dtype), jnp.zeros((), dtype), jnp.full(2, jnp.inf, dtype)
     blank = totals = Totals(jnp.zeros((), jnp.int32), zero, zero, zero, none, -none)
     for _ in range(1 + problem.family.dispersed):  # the likelihood needs the dispersion, which needs all rows
         totals = blank
         for block in blocks():
-            totals = _total(problem, intercept, columns, found.x, ways, dispersion, block, totals)
+            totals = _total(problem, intercept, columns, found.x, frame, framed, dispersion, block, totals)
             jax.block_until_ready(totals)
         if problem.family.dispersed:
             dispersion = inference.over_freedom(totals.pearson, totals.rows, curvature.rank)
@@ -132,13 +115,22 @@ def _fields(
     dispersion: Array,
 ) -> Fields:
     loss = found.fun - 0.5 * jnp.sum(penalty * found.x**2)
-    separated = jnp.zeros((), bool)
-    way = ways[0]
-    if problem.separable:
-        suspect = inference.suspicious(found.status, curvature.inverse)
-        ends = inference.one_sided(totals.low, totals.high) & suspect
-        separated, way = jnp.any(ends), jnp.where(ends[0], ways[0], ways[1])
-    end = inference.verdict(functools.partial(back, columns, intercept), found, separated, way, curvature)
+    inverse, rank, null = curvature
+    q = found.x.shape[0]
+    doubtful = ~succeeded(found.status) | inference.vague(inverse)
+    ends = inference.one_sided(totals.low, totals.high) & doubtful & problem.separable
+    separated, way = jnp.any(ends), jnp.where(ends[0], ways[0], ways[1])
+    evidence = inference.Evidence(
+        known=jnp.isfinite(found.fun),
+        singular=jnp.any(jnp.isnan(inverse)),
+        settled=settled(found.grad @ inverse @ found.grad, found.fun),
+        restless=jnp.zeros((), bool),
+        separated=separated,
+    )
+    there = functools.partial(back, columns, intercept)
+    status = inference.verdict(found.status, evidence)
+    end = inference.conclusion(there, found.x, inverse, jnp.where(separated, q, rank), status,
+                               there(jnp.where(separated, way, null)))  # fmt: skip
     rows = totals.rows.astype(loss.dtype)
     if problem.family.name == "gaussian":
         none = jnp.zeros(0, loss.dtype)
@@ -157,14 +149,49 @@ def _fields(
 
 _advance = jax.jit(advance, static_argnums=0)
 _ways = jax.jit(inference.ways)
-_invert = jax.jit(inference.invert_one)
+_curvature = jax.jit(inference.curvature)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
 def _add(problem: Likelihood, intercept: bool, columns: Columns, theta: Array, block: Block, sums: Any) -> Any:
     args = (*_design(intercept, columns, block), jnp.zeros_like(theta))
     at = problem.evaluate(theta, args, Needs.HESSIAN)
-    return jax.tree.map(jnp.add, sums, tuple(at))
+    return jax.tree.map(jnp.add, sums, (at.f, at.g, at.H))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
+def _add_links(
+    problem: Likelihood, columns: Columns, level: tuple[Array, Array, Array], block: Block, sums: Any
+) -> Any:
+    """The normal equations of a fit to the links, as in memory; without an intercept."""
+    Z, y, weights, offset = _design(False, columns, block)
+    eta = links(problem, y, level[:2]) - offset
+    return sums[0] + Z @ (weights * eta), sums[1] + (weights[None, :] * Z) @ Z.T
+
+
+@jax.jit
+def _links(sums: tuple[Array, Array]) -> Array:
+    right, H = sums
+    along, V, _ = _spectrum(H)
+    return V @ (along * (V.T @ right))
+
+
+def _spectrum(H: Array) -> tuple[Array, Array, Array]:
+    """The eigenvalues of H over 1, 0 for those that are 0; the eigenvectors; and which eigenvalues are 0."""
+    lam, V = jnp.linalg.eigh(H)
+    kept = lam > resolution(lam[-1], H.shape[0])
+    return jnp.where(kept, 1 / jnp.where(kept, lam, 1.0), 0.0), V, ~kept
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _of_least_norm(intercept: bool, columns: Columns, found: Outcome) -> Array:
+    """Of the minima of a singular sum of squares the one with params of least norm, in the units of X."""
+    inverse, V, null = _spectrum(found.H)
+    theta = found.x - V @ (inverse * (V.T @ found.grad))
+    first = int(intercept)
+    ways = jnp.where(null, V, 0.0)
+    params, own = theta[first:] / columns.scale, ways[first:] / columns.scale[:, None]
+    return theta - ways @ jnp.linalg.lstsq(own, params)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -173,6 +200,7 @@ def _total(
     intercept: bool,
     columns: Columns,
     theta: Array,
+    frame: Columns,
     ways: Array,
     dispersion: Array,
     block: Block,
@@ -190,9 +218,12 @@ def _total(
         constant = family.loglik(y, mu, jnp.zeros_like(dispersion), weights, dispersion, dispersion)
     low, high = totals.low, totals.high
     if problem.separable:
-        margins = jnp.stack([problem.margins(way, (*args, theta)) for way in ways])
-        low = jnp.minimum(low, jnp.min(jnp.where(counted, margins, jnp.inf), axis=1))
-        high = jnp.maximum(high, jnp.max(jnp.where(counted, margins, -jnp.inf), axis=1))
+        design, *_ = _design(intercept, frame, block)
+        sides, tied = problem.sides(design.T, y)
+        plain, terms = sides @ ways, jnp.abs(sides) @ jnp.abs(ways)
+        margins = jnp.where(tied[:, None], -jnp.abs(plain), plain) / jnp.where(terms > 0, terms, 1.0)
+        low = jnp.minimum(low, jnp.min(jnp.where(counted[:, None], margins, jnp.inf), axis=0))
+        high = jnp.maximum(high, jnp.max(jnp.where(counted[:, None], margins, -jnp.inf), axis=0))
     return Totals(
         rows=totals.rows + jnp.sum(counted, dtype=jnp.int32),
         least=totals.least + jnp.sum(weights * family.least(y)),
@@ -209,77 +240,3 @@ def _design(intercept: bool, columns: Columns, block: Block) -> tuple[Array, Arr
     Z = (X - columns.center[None, :]) / columns.scale[None, :]
     Z = jnp.concatenate([jnp.ones((Z.shape[0], 1), Z.dtype), Z], axis=1) if intercept else Z
     return Z.T, y, weights, offset
-
-
-def _reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[Block]]:
-    """A function that goes through the rows once more."""
-    if isinstance(X, Blocks):
-        if any(part is not None for part in (y, weights, offset)):
-            raise ValueError("data in jn.regression.Blocks bring their own y, weights and offset: leave these None")
-        return functools.partial(_from_source, X.source)
-    parts = {"y": y, "weights": weights, "offset": offset}
-    m, p = X.shape
-    for name, part in parts.items():
-        if part is not None:
-            parts[name] = part if hasattr(part, "shape") else np.asarray(part)
-            if parts[name].shape != (m,):
-                raise ValueError(f"{name} must have as many rows as X, {m}; its shape is {parts[name].shape}")
-    if parts["y"] is None:
-        raise ValueError("y is missing")
-    size = max(ENTRIES // max(p, 1), 64)
-
-    def read() -> Iterator[Block]:
-        for at in range(0, m, size):
-            rows = slice(at, min(at + size, m))
-            yield _padded(size, X[rows], *(part if part is None else part[rows] for part in parts.values()))
-
-    return read
-
-
-def _from_source(source: Callable[[], Iterable[Any]]) -> Iterator[Block]:
-    size = 0
-    for given in source():
-        if not isinstance(given, tuple) or not 2 <= len(given) <= 4:
-            raise TypeError("a block must be a tuple (X, y), (X, y, weights) or (X, y, weights, offset)")
-        X, y = np.asarray(given[0]), np.asarray(given[1])
-        others = [None if part is None else np.asarray(part) for part in given[2:]]
-        size = size if X.shape[0] <= size else X.shape[0]
-        yield _padded(size, X, y, *others, *(None for _ in range(2 - len(others))))
-
-
-def _padded(size: int, X: Any, y: Any, weights: Any, offset: Any) -> Block:
-    """Blocks of one size compile once: rows of weight 0, copies of the first, fill the last."""
-    if X.ndim != 2 or any(part is not None and part.shape != X.shape[:1] for part in (y, weights, offset)):
-        raise ValueError(f"a block must have X (k, p) and all else (k,); it has X {X.shape} and y {np.shape(y)}")
-    k = X.shape[0]
-    weights = np.ones(k, np.float32) if weights is None else np.asarray(weights)
-    offset = np.zeros(k, np.float32) if offset is None else np.asarray(offset)
-    if k < size:
-        X, y, offset = (_filled(np.asarray(part), size) for part in (X, y, offset))
-        weights = np.concatenate([weights, np.zeros(size - k, weights.dtype)])
-    return Block(X, y, weights, offset)
-
-
-def _filled(part: np.ndarray, size: int) -> np.ndarray:
-    return np.concatenate([part, np.repeat(part[:1], size - part.shape[0], axis=0)])
-
-
-def _look(problem: Likelihood, blocks: Callable[[], Iterator[Block]]) -> tuple[Block, Any]:
-    """The first block, and what the mean of y needs; refuses what no fit can use."""
-    head, weight, weighted, shift, at = None, 0.0, 0.0, 0.0, 0
-    for block in blocks():
-        head = block if head is None else head
-        if block.X.shape[1] != head.X.shape[1]:
-            raise ValueError(
-                f"blocks must have as many columns as the first, {head.X.shape[1]}; one has {block.X.shape[1]}"
-            )
-        for name, part in block._asdict().items():
-            refuse_numbers(name, part, at)
-        y, weights = np.asarray(block.y, float), np.asarray(block.weights, float)
-        refuse_values("y", y, *problem.family.wrong(y), at)
-        weight, weighted = weight + weights.sum(), weighted + (weights * y).sum()
-        shift += (weights * np.asarray(block.offset, float)).sum()
-        at += y.shape[0]
-    if head is None or weight == 0:
-        raise ValueError("there are no rows of positive weight")
-    return head, tuple(jnp.asarray(sum, jnp.result_type(float)) for sum in (weighted, weight, shift))

@@ -79,6 +79,9 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     Raises:
         TypeError, ValueError: a shape, dtype or value is wrong; the message names the argument and the rows.
     """
+    if y is None:
+        raise ValueError("y is missing")
+    refuse_other_rows({"X": X, "y": y, "weights": weights, "offset": offset})
     arrays = {"X": _numbers("X", X), "y": _numbers("y", y)}
     if arrays["X"].ndim < 2:
         raise ValueError(f"X must have the shape (..., rows, columns); it has {arrays['X'].shape}")
@@ -93,7 +96,7 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
             raise ValueError(f"{name} must have the shape (..., rows); it is a single number")
     for name in ("y", *(name for name, given in (("weights", weights), ("offset", offset)) if given is not None)):
         if arrays[name].shape[-1] != m:
-            raise ValueError(f"{name} must have as many rows as X, {m}; its shape is {arrays[name].shape}")
+            raise ValueError(wrong_rows(name, arrays[name].shape, m))
     arrays["ridge"] = _numbers("ridge", ridge)
 
     own = {"X": 2, "ridge": 0}
@@ -107,12 +110,15 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
         raise ValueError(f"the stack holds no problems: its leading axes are {lead}")
     for name, array in arrays.items():
         if not is_traced(array):
-            refuse_numbers(name, array)
+            refuse_numbers(name, array, lead=leads[name])
     if not is_traced(arrays["weights"]) and not (np.asarray(arrays["weights"]) > 0).any(axis=-1).all():
         raise ValueError("weights must not all be 0: no row is left")
     given = {"weights": weights, "offset": offset, "ridge": ridge}
     said = [array for name, array in arrays.items() if hasattr(given.get(name, X), "dtype") or name in ("X", "y")]
     dtype = widest(*said)
+    for name, array in arrays.items():
+        if not is_traced(array):
+            refuse_large(name, array, dtype)
 
     def place(name: str, array: Any) -> Array:
         if leads[name]:
@@ -158,11 +164,13 @@ def standardise(X: Array, intercept: bool) -> Columns:
     Centres of few bits and scales that are powers of 2 lose nothing of data with few digits.
     """
     m, p = X.shape
+    if p == 0 and not intercept:
+        raise ValueError("X has no columns, and there is no intercept: no coefficient is left to fit")
     center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(p, X.dtype)
     Z = X.T - center[:, None]
     largest = jnp.max(jnp.abs(Z), axis=1, initial=0.0)
     varies = largest > 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
-    scale = jnp.where(varies, _power_of_two(jnp.where(varies, largest, 1.0)), 1.0)
+    scale = jnp.where(varies, power_of_two(jnp.where(varies, largest, 1.0)), 1.0)
     Z = jnp.where(varies[:, None], Z / scale[:, None], 0.0)
     return Columns(jnp.concatenate([jnp.ones((1, m), X.dtype), Z]) if intercept else Z, center, scale)
 
@@ -194,7 +202,7 @@ def _of_few_bits(values: Array) -> Array:
     return jnp.ldexp(jnp.round(jnp.ldexp(digits, bits)), exponent - bits).astype(values.dtype)
 
 
-def _power_of_two(values: Array) -> Array:
+def power_of_two(values: Array) -> Array:
     """The next power of 2, of positive values."""
     values = lax.stop_gradient(values)
     return jnp.ldexp(jnp.ones_like(values), jnp.frexp(values)[1]).astype(values.dtype)
@@ -218,17 +226,31 @@ def _numbers(name: str, given: Any) -> Any:
     return array
 
 
-def refuse_numbers(name: str, array: Any, before: int = 0) -> None:
-    """Raise for what no fit can use, with the rows where it stands; ``before``: rows that precede these."""
+def refuse_numbers(name: str, array: Any, before: int = 0, lead: tuple[int, ...] = ()) -> None:
+    """Raise for what no fit can use, with the rows and the fit where it stands.
+
+    Args:
+        before: rows that precede these.
+        lead: the leading axes, one fit each; then come the rows.
+    """
     array = at_hand(array)
     if array.dtype.kind == "f" and not (jnp if isinstance(array, jax.Array) else np).isfinite(array).all():
-        array = np.asarray(array)
-        bad = np.argwhere(~np.isfinite(array))
-        rows = before + np.unique(bad[:, array.ndim - (2 if name == "X" else 1)]) if name != "ridge" else []
-        where = f" in rows {listed(rows)}" if len(rows) else ""
+        bad = ~np.isfinite(np.asarray(array))
+        marked = bad.reshape(*bad.shape[: len(lead) + 1], -1).any(axis=-1)
+        where = f" in {_places(np.asarray(marked), before)}" if bad.ndim > len(lead) else ""
         raise ValueError(f"{name} must be finite; it has nan or inf{where}. Drop or fill these")
     if name in ("weights", "ridge") and (array < 0).any():
         raise ValueError(f"{name} must not be negative; its smallest is {array.min()}")
+
+
+def refuse_large(name: str, array: Any, dtype: Any) -> None:
+    """Raise for finite numbers that ``dtype``, in which is computed, does not hold."""
+    limit = float(jnp.finfo(dtype).max)
+    if array.dtype.kind == "f" and jnp.finfo(array.dtype).max > limit and array.size:
+        largest = np.abs(at_hand(array)).max()
+        if largest > limit:
+            raise ValueError(f"{name} must fit {dtype}, in which the fit is computed; its largest is {largest:.3g}. "
+                             "Rescale it, or have JAX compute in float64")  # fmt: skip
 
 
 def at_hand(array: Any) -> Any:
@@ -239,9 +261,53 @@ def at_hand(array: Any) -> Any:
 def refuse_values(name: str, given: Any, wrong: Any, wanted: str, before: int = 0) -> None:
     """Raise where ``wrong`` marks entries of (..., m) that the model cannot have."""
     if np.any(wrong):
-        rows = before + np.unique(np.argwhere(np.asarray(wrong))[:, -1])
-        value = np.asarray(given)[np.asarray(wrong)].flat[0]
-        raise ValueError(f"{name} must be {wanted}; it is {value!s} in rows {listed(rows)}")
+        wrong = np.asarray(wrong)
+        value = np.asarray(given)[wrong].flat[0]
+        raise ValueError(f"{name} must be {wanted}; it is {value!s} in {_places(wrong, before)}")
+
+
+def _places(bad: np.ndarray, before: int) -> str:
+    """The rows (..., m) that are marked, of the first fit that has any, and which that is."""
+    fits = np.argwhere(bad.any(axis=-1))
+    first = fits[0] if len(fits) else np.zeros(bad.ndim - 1, int)
+    rows = f"rows {listed(before + np.flatnonzero(bad[tuple(first)]))}"
+    if bad.ndim == 1:
+        return rows
+    fit = int(first[0]) if len(first) == 1 else tuple(first.tolist())
+    return f"{rows} of fit {fit}" + (f", and in {len(fits) - 1} more fits" if len(fits) > 1 else "")
+
+
+def wrong_rows(name: str, shape: tuple[int, ...], m: int) -> str:
+    """What is wrong with an argument of one number a row."""
+    hint = ""
+    if len(shape) == 2 and shape[0] == m:
+        hint = f". Give {name}[:, 0]" if shape[1] == 1 else f". Give {name}.T for a fit of each column"
+    return f"{name} must have as many rows as X, {m}, along its last axis; its shape is {shape}{hint}"
+
+
+def frame_columns(X: Any) -> tuple[str, ...] | None:
+    """The names of a data frame's columns; None of anything else, and where they are not all str."""
+    columns = getattr(X, "columns", None)
+    if columns is None or callable(columns) or np.ndim(X) != 2:
+        return None
+    names = tuple(columns)
+    return names if all(isinstance(name, str) for name in names) else None
+
+
+def refuse_other_rows(given: dict[str, Any]) -> None:
+    """Raise where two arguments are pandas' and not of the same rows: pairing them by place would be silent."""
+    frames = {name: one.index for name, one in given.items() if callable(getattr(_index(one), "equals", None))}
+    names = list(frames)
+    for name in names[1:]:
+        if not frames[name].equals(frames[names[0]]):
+            raise ValueError(
+                f"{names[0]} and {name} must have the same index, in the same order; "
+                f"align them, or give {name}.to_numpy() to pair them by place"
+            )
+
+
+def _index(given: Any) -> Any:
+    return getattr(given, "index", None)
 
 
 def listed(values: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -109,7 +110,7 @@ class Gaussian(_OfMean):
 
 @dataclasses.dataclass(frozen=True)
 class Binomial:
-    """y is 0 or 1, or the share of successes in ``weights`` trials; the binomial coefficient is left out of loglik."""
+    """y is 0 or 1, or the share of successes in ``weights`` trials."""
 
     name: ClassVar[str] = "binomial"
     links: ClassVar[tuple[str, ...]] = ("logit", "probit", "cloglog", "log", "identity")
@@ -125,7 +126,7 @@ class Binomial:
             more = 1 / (1 + e)
             less = e * more
             loss = jnp.maximum(eta, 0.0) - y * eta + jnp.log1p(e)
-            return Term(loss, y - jnp.where(eta >= 0, more, less), more * less)
+            return Term(loss, jnp.where(eta >= 0, (y - 1) + less, y - less), more * less)  # exact of a row that is told
         odds = link.odds(eta)
         # 0 times -inf is 0: a row that is 0 has no interest in log(mu)
         own = jnp.where(y > 0, y * odds.log, 0.0) + jnp.where(y < 1, (1 - y) * odds.log_other, 0.0)
@@ -133,10 +134,7 @@ class Binomial:
         return Term(-own, score, odds.rate * odds.rate_other)
 
     def least(self, y: Array) -> Array:
-        def of_shares() -> Array:
-            return -xlogy(y, y) - xlog1py(1 - y, -y)
-
-        return lax.cond(jnp.all(y * (1 - y) == 0), lambda: jnp.zeros_like(y), of_shares)
+        return _of_shares(y, lambda: -xlogy(y, y) - xlog1py(1 - y, -y))
 
     def mean(self, link: Link, eta: Array) -> Array:
         assert link.odds is not None
@@ -146,7 +144,20 @@ class Binomial:
         return mu * (1 - mu)
 
     def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        return -loss
+        """With the binomial coefficient of a share's trials, by gamma functions where these are not whole."""
+
+        def coefficients() -> Array:
+            shared = (y > 0) & (y < 1) & (weights > 0)
+            trials, share = jnp.where(shared, weights, 1.0), jnp.where(shared, y, 0.5)
+            ways = gammaln(trials + 1) - gammaln(trials * share + 1) - gammaln(trials * (1 - share) + 1)
+            return jnp.where(shared, ways, 0.0)  # trials that all end alike do so in one way
+
+        return jnp.sum(_of_shares(y, coefficients), axis=-1) - loss
+
+
+def _of_shares(y: Array, values: Callable[[], Array]) -> Array:
+    """``values()``, one a row; not computed, but 0, where all of y are 0 or 1."""
+    return lax.cond(jnp.all(y * (1 - y) == 0), lambda: jnp.zeros_like(y), values)
 
 
 @dataclasses.dataclass(frozen=True)

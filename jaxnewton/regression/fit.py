@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,8 +14,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import betainc, erfc
 
-from jaxnewton.regression.data import Stack
-from jaxnewton.regression.summary import table
+from jaxnewton.regression.data import Stack, frame_columns, refuse_other_rows, refuse_values
+from jaxnewton.regression.summary import class_labels, direction_parts, table
 from jaxnewton.types import Array, Status, is_traced, message, succeeded
 
 
@@ -41,11 +43,11 @@ class Response(Protocol):
         "nit",
         "direction",
     ],
-    meta_fields=["response", "student"],
+    meta_fields=["response", "student", "columns"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
-    """A fit, or a stack of fits with leading axes on every array.
+    """A fit, or a stack of fits with leading axes on every array, of which ``fit[i]`` is one.
 
     d coefficients: the intercept, where there is one, and p parameters; for ``softmax`` as many of each for every
     class but the reference.
@@ -64,6 +66,7 @@ class Fit:
     direction: Array  # (..., d): SEPARATED: where the likelihood rises for ever; SINGULAR: where it does not change
     response: Response
     student: bool  # whether the tests refer to Student's t: the dispersion was estimated
+    columns: tuple[str, ...] | None = None  # names of the columns of X, where it was a data frame
 
     @property
     def success(self) -> Array:
@@ -73,15 +76,26 @@ class Fit:
     @property
     def message(self) -> str:
         """The status in words (host only, one fit)."""
-        return self.explained(None)
+        return self.explained()
 
-    def explained(self, names: list[str] | None) -> str:
-        """The status in words, with the columns of X by their names."""
+    def explained(self, names: Sequence[str] | None = None, classes: Sequence[str] | None = None) -> str:
+        """The status in words, with the columns of X and the classes but the reference by their names; as message."""
+        self._refuse_stack("message")
         status = Status(int(self.status))
-        words = MESSAGES.get(status, message(self.status))
-        if status not in (Status.SEPARATED, Status.SINGULAR) or not np.any(np.asarray(self.direction)):
+        words = (MESSAGES | getattr(self.response, "messages", {})).get(status, message(self.status))
+        parts, labels = direction_parts(self, names), class_labels(self, classes)
+        if status not in ALONG or not parts:
             return words
-        return f"{words}: " + ", ".join(f"{name} {value:.3g}" for name, value in self._named_direction(names))
+        shown = ", ".join(f"{labels[k]}{name} {value:.3g}" for k, name, value in parts[:SHOWN])
+        return f"{words}{ALONG[status]}: {shown}" + ", ..." * (len(parts) > SHOWN)
+
+    def __getitem__(self, index: Any) -> Fit:
+        """Some fits of a stack: ``index`` as of an array of their leading axes."""
+        shape = self.status.shape
+        if not shape:
+            raise TypeError("this is a single fit, not a stack of which one could be taken")
+        places = np.arange(math.prod(shape)).reshape(shape)[index]
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :])[places], self)
 
     @property
     def covariance(self) -> Array:
@@ -150,16 +164,43 @@ class Fit:
         return self.intercept - half, self.intercept + half
 
     def predict(self, X: Any, offset: Any = None) -> Array:
-        """The mean of y at the rows of X (..., k, p): (..., k); ``softmax``: the classes' probabilities (..., k, K)."""
+        """The mean of y at the rows of X (..., k, p): (..., k); ``softmax``: the classes' probabilities (..., k, K).
+
+        Raises:
+            ValueError: X or offset is not of that form, or X a data frame of other columns than the fit's.
+        """
+        given = frame_columns(X)
+        if None not in (given, self.columns) and given != self.columns:
+            raise ValueError(
+                f"X must have the columns of the fit, in their order: {', '.join(self.columns or ())}; "
+                f"it has {', '.join(given or ())}"
+            )
         return self.response(X, self.params, self.intercept, offset)
 
     def residuals(self, X: Any, y: Any, offset: Any = None) -> Array:
-        """y less its predicted mean, (..., k); ``softmax``: the indicators of y less the probabilities (..., k, K)."""
-        mean = self.predict(X, offset)
-        y = jnp.asarray(y)
-        if mean.ndim > max(y.ndim, self.status.ndim + 1):
-            y = jax.nn.one_hot(y, mean.shape[-1], dtype=mean.dtype)
-        return y.reshape(*(1 for _ in range(mean.ndim - y.ndim)), *y.shape).astype(mean.dtype) - mean
+        """y less its predicted mean, (..., k); ``softmax``: the indicators of y less the probabilities (..., k, K).
+
+        Raises:
+            ValueError: as ``predict``; y is not (..., k), or no class number.
+        """
+        refuse_other_rows({"X": X, "y": y, "offset": offset})
+        mean, y = self.predict(X, offset), jnp.asarray(y)
+        probabilities = self.params.ndim > self.status.ndim + 1
+        rows = mean.shape[:-1] if probabilities else mean.shape
+        try:
+            fits = y.shape[-1:] == rows[-1:] and np.broadcast_shapes(y.shape, rows)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"y must have the shape of what is predicted for X, {rows}; it has {y.shape}")
+        y = jnp.broadcast_to(y, fits)
+        if probabilities:
+            count = mean.shape[-1]
+            if not is_traced(y):
+                whole = np.isin(np.asarray(y), np.arange(count))
+                refuse_values("y", y, ~whole, f"class numbers from 0 to {count - 1}")
+            y = jax.nn.one_hot(y.astype(jnp.int32), count, dtype=mean.dtype)
+        return y.astype(mean.dtype) - jnp.broadcast_to(mean, y.shape)
 
     @property
     def best(self) -> Fit:
@@ -169,20 +210,21 @@ class Fit:
         axes = self.status.ndim
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:])[int(order[0])], self)
 
-    def summary(self, names: list[str] | None = None, level: float = 0.95) -> str:
+    def summary(
+        self, names: Sequence[str] | None = None, level: float = 0.95, classes: Sequence[str] | None = None
+    ) -> str:
         """A table as statistics packages print it (one fit; host only).
 
         Args:
-            names: of the columns of X; default x1, x2, ...
+            names: of the columns of X; default: the data frame's, or x1, x2, ...
             level: of the intervals.
+            classes: of ``softmax``: the names of all but the reference; default: their numbers.
 
         Raises:
-            ValueError: this is a stack, or ``names`` has not one name a column.
+            TypeError, ValueError: this is a stack, or ``names`` is not one str a column.
         """
-        if np.ndim(self.status):
-            raise ValueError(f"summary is of one fit; this is a stack of shape {np.shape(self.status)}. Take one: "
-                             "jax.tree.map(lambda leaf: leaf[i], fit)")  # fmt: skip
-        return table(self, names, level)
+        self._refuse_stack("summary")
+        return table(self, names, level, classes)
 
     def __repr__(self) -> str:
         if np.ndim(self.status) or is_traced(self.status):
@@ -232,19 +274,10 @@ class Fit:
             return np.sqrt(2).astype(dtype) * jax.scipy.special.erfinv(1 - tail)
         return self._like(_t_quantile(tail, self.df_residual.astype(dtype)), axes)
 
-    def _named_direction(self, names: list[str] | None) -> list[tuple[str, float]]:
-        """The direction's components that are not nearly 0, largest first, by name."""
-        direction = np.asarray(self.direction, float).reshape(self._classes(), -1)
-        first = [] if self.intercept is None else ["intercept"]
-        names = first + (names or [f"x{i + 1}" for i in range(direction.shape[1] - len(first))])
-        labels = getattr(self.response, "labels", lambda: [""])()
-        found = [
-            (label + name, value)
-            for label, row in zip(labels, direction, strict=True)
-            for name, value in zip(names, row, strict=True)
-        ]
-        largest = np.abs(direction).max()
-        return sorted((one for one in found if abs(one[1]) > 1e-6 * largest), key=lambda one: -abs(one[1]))[:8]
+    def _refuse_stack(self, what: str) -> None:
+        if np.ndim(self.status):
+            shape = np.shape(self.status)
+            raise ValueError(f"{what} is of one fit; this is a stack of shape {shape}. Take one: fit[i]")
 
 
 class Fields(NamedTuple):
@@ -262,18 +295,26 @@ class Fields(NamedTuple):
     direction: Array
 
 
-def as_fit(stack: Stack, fields: Fields, nit: Array, response: Any, student: bool) -> Fit:
-    """The Fit of inference's fields, stacked as the data were."""
-    return Fit(**stack.restore(fields._asdict() | {"nit": nit}), response=response, student=student)
+def as_fit(
+    stack: Stack, fields: Fields, nit: Array, response: Any, student: bool, columns: tuple[str, ...] | None = None
+) -> Fit:
+    """The Fit of inference's fields, stacked as the data were; ``columns``: the names of those of X."""
+    restored = stack.restore(fields._asdict() | {"nit": nit})
+    return Fit(**restored, response=response, student=student, columns=columns)
 
 
 MESSAGES = {
     Status.CONVERGED: "converged: the gradient is within the tolerance",
-    Status.SINGULAR: "the columns of X do not determine all coefficients; nothing changes along",
-    Status.SEPARATED: "the classes are separated: the likelihood rises without end along",
+    Status.SINGULAR: "the columns of X do not determine all coefficients",
+    Status.SEPARATED: "the classes are separated, or zeros from counts",
     Status.DIVERGED: "the coefficients run away to infinity",
     Status.NONFINITE: "the likelihood is not finite at the start: no mean there",
 }
+ALONG = {  # the direction follows
+    Status.SINGULAR: "; nothing changes along",
+    Status.SEPARATED: ": the likelihood rises without end along",
+}
+SHOWN = 8  # parts of a direction that a message lists
 
 
 @jax.jit

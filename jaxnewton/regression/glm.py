@@ -19,6 +19,7 @@ from jaxnewton.regression.data import (
     Data,
     Stack,
     at_hand,
+    frame_columns,
     gather,
     over_stack,
     penalties,
@@ -27,8 +28,9 @@ from jaxnewton.regression.data import (
 )
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
-from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, drawn_mean, start_from_mean
+from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.links import Link
+from jaxnewton.regression.rows import is_large
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.types import Array, Outcome, Solver, is_traced
 
@@ -55,14 +57,19 @@ def linear_predictor(X: Any, params: Array, offset: Any) -> Array:
     """X params + offset for X (..., k, p) and params (..., p).
 
     Raises:
-        ValueError: X has not as many columns as there are params.
+        ValueError: X has not as many columns as there are params, or offset not as many rows as X.
     """
     X = jnp.asarray(X, params.dtype)
     p = params.shape[-1]
     if X.ndim < 2 or X.shape[-1] != p:
         raise ValueError(f"X must have the shape (..., rows, {p}); it has {X.shape}")
     eta = jnp.matmul(X, params[..., None])[..., 0]
-    return eta if offset is None else eta + jnp.asarray(offset, eta.dtype)
+    if offset is None:
+        return eta
+    offset = jnp.asarray(offset, eta.dtype)
+    if offset.ndim and offset.shape[-1] != eta.shape[-1]:
+        raise ValueError(f"offset must have as many rows as X, {eta.shape[-1]}; its shape is {offset.shape}")
+    return eta + offset
 
 
 @linalg.full_products()
@@ -102,9 +109,11 @@ def glm(
         max_steps: most trips; default 100.
 
     Returns:
-        A Fit. Status SEPARATED: no estimate exists, since the likelihood rises for ever along ``direction`` (Albert &
-        Anderson 1984); SINGULAR: the columns do not determine all coefficients, nothing changes along ``direction``.
-        With ridge > 0, covariance is the inverse of the penalised information.
+        A Fit. Status SEPARATED: no estimate exists, since the likelihood rises for ever along ``direction``: that of
+        classes (Albert & Anderson 1984), and with a log link that of counts where it changes no row that has any and
+        lowers the mean of some that have none. SINGULAR: the columns do not determine all coefficients, nothing changes
+        along ``direction``. With ridge > 0, covariance is the inverse of the penalised information; rank is still
+        how many coefficients the data alone determine.
 
     Raises:
         TypeError, ValueError: an argument is not of the form above, or not finite; the message names it and the rows.
@@ -112,7 +121,7 @@ def glm(
     chosen, means = family_and_link(family, link)
     intercept = checks.flag("intercept", intercept)
     problem, response = Likelihood(chosen, means), Predictor(chosen, means)
-    if blocks.is_large(X):
+    if is_large(X):
         fields, nit = blocks.fit(
             problem, X, y, weights, offset, ridge=ridge, intercept=intercept, tol=tol, max_steps=max_steps
         )
@@ -124,7 +133,7 @@ def glm(
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)
     fields = _infer(problem, intercept, stack, data, columns, penalty, found)
-    return as_fit(stack, fields, found.nit, response, chosen.dispersed)
+    return as_fit(stack, fields, found.nit, response, chosen.dispersed, frame_columns(X))
 
 
 def logistic(
@@ -175,6 +184,9 @@ def poisson(
         X: (..., m, p).
         y: (..., m) counts, or rates with ``weights`` for the exposures.
         intercept, ridge, weights, offset, tol, max_steps: as for ``glm``.
+
+    Returns:
+        A Fit, SEPARATED where no estimate exists: as of a group of which all counts are 0.
     """
     return glm(
         X,
@@ -216,7 +228,10 @@ def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> 
     columns, penalty = prepare(intercept, stack, data)
 
     first = functools.partial(_start, problem, intercept)
-    return columns, penalty, over_stack(first, arg_axes(stack)[:4], columns.Z, data.y, data.weights, data.offset)
+    start = over_stack(first, arg_axes(stack)[:4], columns.Z, data.y, data.weights, data.offset)
+    if stack.lead and start.ndim == 1:  # ridge alone is stacked
+        start = jnp.broadcast_to(start, (stack.fits, *start.shape))
+    return columns, penalty, start
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -234,9 +249,9 @@ def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Ar
     sums = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
     if intercept:
         return start_from_mean(problem, q, sums)
-    if problem.link.everywhere or problem.family.name == "gaussian":
+    if at_zero(problem):
         return jnp.zeros(q, Z.dtype)
-    eta = problem.link.forward(0.5 * (y + drawn_mean(problem, *sums[:2]))) - offset
+    eta = links(problem, y, sums[:2]) - offset
     root = jnp.sqrt(weights)
     return jnp.linalg.lstsq((root[None, :] * Z).T, root * eta)[0]
 
@@ -253,7 +268,7 @@ def _infer(
 ) -> Fields:
     of, each = stack.axis, arg_axes(stack)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    end = inference.conclude(problem, stack, intercept, columns, each, args, found)
+    end, found = inference.conclude(problem, stack, intercept, data.X, columns, each, args, found)
 
     family, whole = problem.family, problem.family.dispersed  # only then are the rows gone through once more
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,52 +11,62 @@ from jax import lax
 
 from jaxnewton import linalg
 from jaxnewton.loop import over_lanes
-from jaxnewton.problem import Problem
-from jaxnewton.regression.data import Columns, Stack, back, over_stack
+from jaxnewton.regression.data import Columns, Stack, back, over_stack, power_of_two
 from jaxnewton.regression.fit import Fields
+from jaxnewton.regression.scrutiny import Closer, Model, scrutinise
 from jaxnewton.solvers.common import resolution
 from jaxnewton.types import Array, Needs, Outcome, Status, succeeded
 
-VAGUE = 1e6  # variance of a standardised coefficient from which separation is looked for
-SURE = 1e-6  # how far, of the largest, a row may stand on the wrong side of a direction that separates
+VAGUE = -3 / 8  # the power of eps that is the variance of a standardised coefficient from which rows are looked at
+SURE = 1e-6  # how far, of its terms, a row of a block may stand on the wrong side of a direction that separates
+TOGETHER = 32  # fits of a stack whose rows are looked at at once
 
 
 class Curvature(NamedTuple):
-    """Of a stack of fits, in the coordinates they were solved in."""
+    """Of one information matrix, in the coordinates it was solved in."""
 
-    inverse: Array  # (B, d, d); nan where the information is singular or not positive definite
-    rank: Array  # (B,) int32
-    null: Array  # (B, d) unit vector that the information takes to 0 where it is singular; 0 elsewhere
+    inverse: Array  # (d, d); nan where the information is singular or not positive definite
+    rank: Array  # () int32, without the ridge
+    null: Array  # (d,) what the information takes to 0 where it is singular; 0 elsewhere
 
 
-def invert(H: Array) -> Curvature:
-    """Of the information matrices H (B, d, d)."""
+def invert(H: Array) -> tuple[Array, Array]:
+    """H^-1 of the information matrices H (B, d, d), nan where one is not positive definite, and whether it is (B,).
+
+    Rows and columns are brought to a diagonal of 1, so that no unit of a coefficient counts.
+    """
     d = H.shape[-1]
+    units = _units(H)
+    square = units[:, :, None] * units[:, None, :]
     if linalg.unrolls(linalg.UNROLL_LDL, d):
-        inverse, definite = over_lanes(_inverse_unrolled)(jnp.moveaxis(H, 0, -1))
+        inverse, definite = over_lanes(_inverse_unrolled)(jnp.moveaxis(H / square, 0, -1))
         inverse = jnp.moveaxis(inverse, -1, 0)
     else:
-        inverse, definite = linalg.each(_inverse_by_cholesky, H)
-
-    def all_well() -> tuple[Array, Array]:
-        return jnp.full(H.shape[0], d, jnp.int32), jnp.zeros(H.shape[:2], H.dtype)
-
-    def some_singular() -> tuple[Array, Array]:
-        known = jnp.all(jnp.isfinite(H), axis=(1, 2))
-        usable = jnp.where(known[:, None, None], lax.stop_gradient(H), jnp.eye(d, dtype=H.dtype))
-        lam, V = linalg.each(lambda H: tuple(jnp.linalg.eigh(H)), usable)
-        zero = jax.vmap(lambda largest: resolution(largest, d))(lam[:, -1])
-        rank = jnp.sum(lam > zero[:, None], axis=1, dtype=jnp.int32)
-        singular = known & (lam[:, 0] <= zero)
-        return rank, jnp.where(singular[:, None], V[:, :, 0], 0.0)
-
-    rank, null = lax.cond(jnp.all(definite), all_well, some_singular)
-    return Curvature(jnp.where(definite[:, None, None], inverse, jnp.nan), rank, null)
+        inverse, definite = linalg.each(_inverse_by_cholesky, H / square)
+    return jnp.where(definite[:, None, None], inverse / square, jnp.nan), definite
 
 
-def invert_one(H: Array) -> Curvature:
-    """Of one information matrix (d, d)."""
-    return jax.tree.map(lambda leaf: leaf[0], invert(H[None]))
+def curvature(H: Array, ridge: Array) -> Curvature:
+    """Of one information matrix H (d, d), to which a ridge has added (d, d)."""
+    d = H.shape[0]
+    inverse, definite = invert(H[None])
+    known = jnp.all(jnp.isfinite(H))
+
+    def spectrum(H: Array) -> tuple[Array, Array, Array]:
+        units = _units(H)
+        usable = jnp.where(known, H / (units[:, None] * units[None, :]), jnp.eye(d, dtype=H.dtype))
+        lam, V = jnp.linalg.eigh(usable)
+        return lam, V[:, 0] / units, resolution(lam[-1], d)
+
+    _, null, _ = spectrum(H)
+    lam, _, zero = spectrum(H - ridge)
+    return Curvature(inverse[0], jnp.sum(lam > zero, dtype=jnp.int32), jnp.where(known & ~definite[0], null, 0.0))
+
+
+def _units(H: Array) -> Array:
+    """Powers of 2 near the roots of the diagonal of H (..., d, d); 1 where it is 0."""
+    diagonal = jnp.diagonal(H, axis1=-2, axis2=-1)
+    return power_of_two(jnp.sqrt(jnp.where((diagonal > 0) & jnp.isfinite(diagonal), diagonal, 1.0)))
 
 
 def _inverse_unrolled(H: Array) -> tuple[Array, Array]:
@@ -75,20 +85,6 @@ def _inverse_by_cholesky(H: Array) -> tuple[Array, Array]:
     return jax.scipy.linalg.cho_solve((jnp.where(definite, L, eye), True), eye), definite
 
 
-class Model(Problem, Protocol):
-    """A likelihood in the coefficients of standardised columns; the first of ``args`` are these, the third weights, the
-    last the ridge's penalties."""
-
-    @property
-    def separable(self) -> bool:
-        """Whether the model is of classes, which data can separate."""
-        ...
-
-    def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
-        """(m, ...) by how much ``way`` moves the linear predictor of what was observed ahead of each alternative."""
-        ...
-
-
 class Conclusion(NamedTuple):
     """Of one fit, or with a leading axis."""
 
@@ -99,51 +95,118 @@ class Conclusion(NamedTuple):
     direction: Array  # (d,)
 
 
+class Evidence(NamedTuple):
+    """What decides a status, beside the solver's: () bool each."""
+
+    known: Array  # all that went in and came out is finite
+    singular: Array  # some coefficients are not determined
+    settled: Array  # a further step would change nothing that can be told
+    restless: Array  # it would move some mean for good, as where no estimate exists
+    separated: Array
+
+
 def conclude(
-    model: Model, stack: Stack, intercept: bool, columns: Columns, axes: Any, args: tuple[Any, ...], found: Outcome
-) -> Conclusion:
-    """What a solve has come to; ``axes``: of args."""
-    of = stack.axis
-    theta, status, g, H = found.x, found.status, found.grad, found.H
+    model: Model, stack: Stack, intercept: bool, X: Array, columns: Columns, axes: Any, args: Any, found: Outcome
+) -> tuple[Conclusion, Outcome]:
+    """What a solve has come to, and its end, made more precise where that was doubtful; ``axes``: of args."""
+    of, H = stack.axis, found.H
     if not stack.lead:  # a batch is not differentiable; one fit is, its uncertainty too
-        H = model.evaluate(theta, args, Needs.HESSIAN).H
-    curvature = invert(H) if stack.lead else invert_one(H)
+        H = model.evaluate(found.x, args, Needs.HESSIAN).H
+    d, penalty = found.x.shape[-1], args[-1]
+    inverse, definite = (leaf if stack.lead else leaf[0] for leaf in invert(H.reshape(-1, d, d)))
 
-    def look(theta: Array, H: Array, g: Array, *args: Any) -> tuple[Array, Array]:
-        found = ways(theta, H, g, args[-1])
-        ends = [_along(model, way, args) for way in found]
-        return ends[0] | ends[1], jnp.where(ends[0], found[0], found[1])
+    def by_data_alone() -> Array:
+        bare = H - jnp.broadcast_to(model.penalties(penalty), H.shape)
+        return invert(bare.reshape(-1, d, d))[1].reshape(definite.shape)
 
-    separated, way = jnp.zeros(status.shape, bool), jnp.zeros_like(theta)
-    if model.separable:
-        suspect = suspicious(status, curvature.inverse)
-        separated, way = lax.cond(
-            jnp.any(suspect),
-            lambda: over_stack(look, (of, of, of, *axes), theta, H, g, *args),
-            lambda: (separated, way),
+    determined = lax.cond(jnp.any(penalty > 0), by_data_alone, lambda: definite)
+    known = jnp.isfinite(found.fun) & jnp.all(jnp.isfinite(found.x), axis=-1)
+    known = known & over_stack(lambda X: jnp.all(jnp.isfinite(X)), (stack.axes.X,), X)
+    doubtful = known & (~succeeded(found.status) | ~definite | ~determined | (model.separable & vague(inverse)))
+
+    def look(X: Array, columns: Columns, theta: Array, status: Array, *args: Array) -> Closer:
+        return scrutinise(model, intercept, X, columns, theta, status, args)
+
+    ways = (stack.axes.X, stack.axes.X, of, of, *axes)
+    seen = of_some(look, doubtful, ways, (X, columns, found.x, found.status, *args))
+    theta, fun, inner = (
+        jnp.where(doubtful.reshape(*doubtful.shape, *(1 for _ in range(rank))), new, old)
+        for rank, new, old in (
+            (1, found.x + lax.stop_gradient(seen.theta - found.x), found.x),
+            (0, found.fun + lax.stop_gradient(seen.fun - found.fun), found.fun),
+            (2, seen.inverse - seen.inverse @ (H - lax.stop_gradient(H)) @ seen.inverse, inverse),
         )
-        separated = separated & suspect
+    )
+    evidence = Evidence(known, seen.singular, seen.settled, seen.restless & model.separable, seen.separated)
 
     def to_columns_of_X(theta: Array) -> Array:
         every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-2])
         return back(columns, intercept, every_class).reshape(theta.shape)
 
-    return verdict(to_columns_of_X, found._replace(H=H), separated, way, curvature)
+    status = jnp.where(doubtful | ~known, verdict(found.status, evidence), found.status)
+    rank = jnp.where(doubtful, seen.rank, d)
+    end = conclusion(to_columns_of_X, theta, inner, rank, status, seen.direction)
+    return end, found._replace(x=theta, fun=fun)
 
 
-def verdict(
-    back: Callable[[Array], Array], found: Outcome, separated: Array, way: Array, curvature: Curvature
+def of_some(fn: Callable[..., Closer], wanted: Array, axes: tuple[Any, ...], args: tuple[Any, ...]) -> Closer:
+    """``fn`` of the fits that are ``wanted``, one () or a stack (B,), and 0 for the others, which cost nothing.
+
+    Nothing of it is differentiated.
+    """
+    args = lax.stop_gradient(args)
+    one = wanted.ndim == 0
+    each = fn if one else jax.vmap(fn, in_axes=axes)
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(each, *args))
+    if one:  # a loop, since a condition under vmap costs both its branches
+        return lax.while_loop(
+            lambda carry: carry[0], lambda carry: (jnp.zeros_like(wanted), fn(*args)), (wanted, blank)
+        )[1]
+    size = min(TOGETHER, wanted.shape[0])
+    order = jnp.argsort(~wanted)
+
+    def next_ones(at: Array, seen: Closer) -> Closer:
+        picks = order[jnp.minimum(at + jnp.arange(size), order.shape[0] - 1)]
+        mine = [arg if axis is None else jax.tree.map(lambda leaf: leaf[picks], arg)
+                for axis, arg in zip(axes, args, strict=True)]  # fmt: skip
+        found = each(*mine)
+        return jax.tree.map(lambda old, new: old.at[picks].set(jnp.where(
+            wanted[picks].reshape(-1, *(1 for _ in new.shape[1:])), new, old[picks])), seen, found)  # fmt: skip
+
+    count = jnp.sum(wanted)
+    start = jnp.zeros_like(count)
+    return lax.while_loop(
+        lambda carry: carry[0] < count, lambda carry: (carry[0] + size, next_ones(*carry)), (start, blank)
+    )[1]
+
+
+def verdict(status: Array, evidence: Evidence) -> Array:
+    """A status, by what else is known of its end."""
+    known, singular, settled, restless, separated = evidence
+    well = succeeded(status)
+    at_end = well | (settled & ~restless)
+    for happened, better in (  # a later line outweighs an earlier one
+        (~well & at_end, Status.NOISE_FLOOR),
+        (well & restless, Status.DIVERGED),
+        (~at_end & ~singular & (status == Status.SINGULAR), Status.MAX_STEPS),
+        (at_end & singular, Status.SINGULAR),
+        (separated, Status.SEPARATED),
+        (~known, Status.NONFINITE),
+    ):
+        status = jnp.where(happened, jnp.int32(better), status)
+    return status
+
+
+def conclusion(
+    back: Callable[[Array], Array], theta: Array, inverse: Array, rank: Array, status: Array, direction: Array
 ) -> Conclusion:
-    """The conclusion of one fit or of a stack; ``back``: coefficients (..., q) to those of the columns of X."""
-    inverse, rank, null = curvature
-    d = found.x.shape[-1]
-    status = jnp.where((rank < d) & succeeded(found.status), jnp.int32(Status.SINGULAR), found.status)
-    status = jnp.where(separated, jnp.int32(Status.SEPARATED), status)
-    rank = jnp.where(separated, d, rank).astype(jnp.int32)  # the data do determine them: as infinite
-    direction = jnp.where(separated[..., None], way, null)
-    inverse = jnp.where(separated[..., None, None], jnp.nan, inverse)  # of no estimate
+    """Of one fit or of a stack; ``back``: theta (..., d) to the coefficients of the columns of X, as direction is."""
+    told = (status == Status.SEPARATED) | (status == Status.SINGULAR)
+    estimated = (status != Status.SEPARATED) & (status != Status.NONFINITE)
+    inverse = jnp.where(estimated[..., None, None], inverse, jnp.nan)
     covariance = jax.vmap(back, -1, -1)(jax.vmap(back, -2, -2)(inverse))
-    return Conclusion(back(found.x), covariance, rank, status, unit(back(direction)))
+    direction = unit(jnp.where(told[..., None], direction, 0.0))
+    return Conclusion(back(theta), covariance, rank.astype(jnp.int32), status, direction)
 
 
 def over_freedom(total: Array, rows: Array, rank: Array) -> Array:
@@ -185,23 +248,15 @@ def ways(theta: Array, H: Array, g: Array, penalty: Array) -> Array:
     return jnp.stack([unit(jnp.where(free, way, 0.0)) for way in (newton_step(H, g), theta)])
 
 
-def _along(model: Model, way: Array, args: tuple[Any, ...]) -> Array:
-    """Whether ``way`` raises the likelihood of no row less than 0 and of some row more (Albert & Anderson 1984)."""
-    margins = model.margins(way, args)
-    counts = jnp.broadcast_to(args[2] > 0, args[1].shape)
-    margins = jnp.where(counts.reshape(-1, *(1 for _ in margins.shape[1:])), margins, 0.0)
-    return one_sided(jnp.min(margins), jnp.max(margins))
-
-
-def suspicious(status: Array, inverse: Array) -> Array:
-    """Whether a fit may be one of separated classes: it did not end well, or hardly knows some coefficient."""
+def vague(inverse: Array) -> Array:
+    """Whether some coefficient is hardly known."""
     spread = jnp.max(jnp.abs(jnp.diagonal(inverse, axis1=-2, axis2=-1)), axis=-1)
-    return ~succeeded(status) | ~(spread <= VAGUE)
+    return ~(spread <= float(jnp.finfo(inverse.dtype).eps) ** VAGUE)
 
 
 def one_sided(low: Array, high: Array) -> Array:
-    """Whether margins between these are all at least 0, but for rounding, and not all 0."""
-    return jnp.isfinite(high) & (high > 0) & (low >= -SURE * high)
+    """Whether margins between these, in parts of their terms, are all at least 0, but for rounding, and not all 0."""
+    return jnp.isfinite(high) & (high > SURE) & (low >= -SURE)
 
 
 def newton_step(H: Array, g: Array) -> Array:

@@ -12,9 +12,15 @@ from jax import lax
 from jaxnewton.problem import Problem
 from jaxnewton.regression.families import Family
 from jaxnewton.regression.links import Link
+from jaxnewton.regression.scrutiny import Sides
 from jaxnewton.types import Array, Evaluation, Needs
 
 MAX_STEPS = 100  # most trips by default; a separated fit spends them all
+RISING = {  # families, and their links, whose likelihood can rise for ever: towards means of 0, or of 0 and 1
+    "binomial": ("logit", "probit", "cloglog", "log"),
+    "poisson": ("log",),
+    "negative-binomial": ("log",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +62,24 @@ class Likelihood(Problem):
 
     @property
     def separable(self) -> bool:
-        return self.family.name == "binomial"
+        return self.link.name in RISING.get(self.family.name, ())
 
-    def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
-        Z, y, *_ = args
-        moved = way @ Z
-        return jnp.where(y >= 1, moved, jnp.where(y <= 0, -moved, -jnp.abs(moved)))
+    def sides(self, X: Array, y: Array) -> Sides:
+        """Of 1s up, of 0s down; a share or a count is to stay, and what the log link makes of a 1 too."""
+        up = (y >= 1) & (self.link.name != "log")
+        return Sides(jnp.where(up, 1.0, -1.0).astype(X.dtype)[:, None] * X, (y > 0) & ~up)
+
+    def root(self, theta: Array, args: tuple[Any, ...]) -> Array:
+        Z, y, weights, offset, penalty = args
+        _, _, information = self.family.term(self.link, y, theta @ Z + offset)
+        rows = jnp.sqrt(jnp.where(weights > 0, weights * information, 0.0))[:, None] * Z.T
+        return jnp.concatenate([rows, jnp.diag(jnp.sqrt(penalty))])
+
+    def penalties(self, penalty: Array) -> Array:
+        """(..., q, q) what the ridge adds to the information."""
+        return penalty[..., None] * jnp.eye(penalty.shape[-1], dtype=penalty.dtype).reshape(
+            *(1 for _ in penalty.shape[1:]), *penalty.shape[-1:] * 2
+        )
 
 
 def start_from_mean(problem: Likelihood, q: int, sums: tuple[Any, Any, Any]) -> Array:
@@ -69,6 +87,16 @@ def start_from_mean(problem: Likelihood, q: int, sums: tuple[Any, Any, Any]) -> 
     weighted, weight, shift = sums
     level = problem.link.forward(drawn_mean(problem, weighted, weight)) - shift / weight
     return jnp.zeros(q, level.dtype).at[0].set(level)
+
+
+def at_zero(problem: Likelihood) -> bool:
+    """Whether a fit without an intercept can start from 0."""
+    return problem.link.everywhere or (problem.family.name == "gaussian" and problem.link.name == "identity")
+
+
+def links(problem: Likelihood, y: Array, sums: tuple[Array, Array]) -> Array:
+    """The links of the means of y drawn half way to the overall one, by the sums of w y and w."""
+    return problem.link.forward(0.5 * (y + drawn_mean(problem, *sums)))
 
 
 def drawn_mean(problem: Likelihood, weighted: Array, weight: Array) -> Array:

@@ -11,13 +11,25 @@ from jax import lax
 
 from jaxnewton import checks, linalg
 from jaxnewton.regression import blocks, precise
-from jaxnewton.regression.data import ONE, Columns, Data, Stack, back, gather, over_stack, penalties, standardise
+from jaxnewton.regression.data import (
+    ONE,
+    Columns,
+    Data,
+    Stack,
+    back,
+    frame_columns,
+    gather,
+    over_stack,
+    penalties,
+    standardise,
+)
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.glm import Predictor
 from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.regression.links import LINKS
+from jaxnewton.regression.rows import Blocks, is_large
 from jaxnewton.types import Array, Status
 
 METHODS = ("qr", "svd")
@@ -43,19 +55,22 @@ def linear(
 
     Args:
         X: (..., m, p) rows of observations, without a column for the intercept. One fit of more than 4 million entries
-            goes through them in blocks, as for ``glm``, by normal equations whose answer is refined.
+            goes through them in blocks, as for ``glm``, by normal equations whose answer is refined: columns that
+            depend on one another to half the digits count there as dependent.
         y: (..., m). Leading axes of all arguments broadcast; an argument without them is shared by all fits.
         intercept: whether to fit one. It is not penalised.
         ridge: (...,) at least 0.
         weights: (..., m) at least 0: the variance of a row is the dispersion over its weight.
         offset: (..., m) subtracted from y.
         method: "qr": Householder's factorisation, and the singular values where that finds X of deficient rank; "svd":
-            the singular values at once.
+            the singular values at once, for which a large X is copied; not for ``jn.regression.Blocks``.
 
     Returns:
         A Fit with Student's t for its tests. Where the columns do not determine all coefficients the status is
         SINGULAR and params those of least norm; ``predict`` is as good as ever, covariance is nan. With ridge > 0,
-        covariance is dispersion (X'X + ridge)^-1. deviance: the weighted sum of squares.
+        covariance is dispersion (X'X + ridge)^-1, and rank still what the data alone determine: where that is as many
+        as there are rows, no dispersion is known, and covariance is nan. deviance: the weighted sum of squares.
+        NONFINITE: a coefficient is not finite, by what was traced and so not checked.
 
     Raises:
         TypeError, ValueError: an argument is not of the form above, or not finite; the message names it and the rows.
@@ -63,7 +78,9 @@ def linear(
     if method not in METHODS:
         raise ValueError(f'method must be "qr" or "svd"; it is {method!r}')
     intercept = checks.flag("intercept", intercept)
-    if blocks.is_large(X):
+    if isinstance(X, Blocks) and method != "qr":
+        raise ValueError(f'method must be "qr" for jn.regression.Blocks, which are never whole; it is {method!r}')
+    if is_large(X) and method == "qr":
         squares = Likelihood(LINE.family, LINE.link)
         fields, nit = blocks.fit(
             squares, X, y, weights, offset, ridge=ridge, intercept=intercept, tol=None, max_steps=None
@@ -73,7 +90,7 @@ def linear(
     penalised = not (isinstance(ridge, (int, float)) and ridge == 0)
     fields = _fit(intercept, penalised, method == "svd", stack, data)
     nit = jnp.ones_like(fields.status)
-    return as_fit(stack, fields, nit, LINE, True)
+    return as_fit(stack, fields, nit, LINE, True, frame_columns(X))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -82,16 +99,16 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
     columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
     each: Any = jax.tree.map(lambda _: axes.X, columns)
 
-    def quick(columns: Columns, data: Data) -> tuple[Array, Array, Array]:
+    def quick(columns: Columns, data: Data) -> tuple[Array, Array, Array, Array]:
         Z, b, penalty = _system(intercept, columns, data)
         q = Z.shape[1]
         A = jnp.concatenate([Z, jnp.diag(jnp.sqrt(penalty))]) if penalised else Z
         A = jnp.pad(A, ((0, max(q - A.shape[0], 0)), (0, 0)))
         b = jnp.pad(b, (0, A.shape[0] - b.shape[0]))
         Q, R = jnp.linalg.qr(A)
-        diagonal = jnp.abs(jnp.diagonal(R))
-        norm = jnp.sqrt(jnp.max(jnp.sum(A * A, axis=0), initial=0.0))
-        singular = ~(jnp.min(diagonal, initial=jnp.inf) > 10 * q * jnp.finfo(A.dtype).eps * norm)
+        rank = _rank(A, R)
+        singular = rank < q
+        rank = _rank(Z, jnp.linalg.qr(Z, mode="r")) if penalised else rank
         R = jnp.where(singular, jnp.eye(q, dtype=A.dtype), R)
         inverse = jax.scipy.linalg.solve_triangular(R, jnp.eye(q, dtype=A.dtype))
         theta, r = jnp.zeros(q, A.dtype), jnp.zeros_like(b)
@@ -100,9 +117,9 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
             pulled = inverse.T @ slope
             step = inverse @ (Q.T @ missing - pulled)
             theta, r = theta + step, r + missing - A @ step
-        return theta, inverse @ inverse.T, singular
+        return theta, inverse @ inverse.T, singular, rank
 
-    theta, inverse, singular = over_stack(quick, (each, axes), columns, data)
+    theta, inverse, singular, of_data = over_stack(quick, (each, axes), columns, data)
     q = theta.shape[-1]
 
     def as_it_is() -> tuple[Array, ...]:
@@ -119,7 +136,9 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
 
     theta, rank, null, inverse = deficient() if by_svd else lax.cond(jnp.any(singular), deficient, as_it_is)
 
-    def finish(columns: Columns, data: Data, theta: Array, rank: Array, null: Array, inverse: Array) -> Fields:
+    def finish(
+        columns: Columns, data: Data, theta: Array, of_data: Array, rank: Array, null: Array, inverse: Array
+    ) -> Fields:
         def there(theta: Array) -> Array:
             return back(columns, intercept, theta)
 
@@ -127,10 +146,14 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
         left = precise.residual(columns.Z.T, theta, data.y, jnp.broadcast_to(data.offset, data.y.shape))
         squares = jnp.sum(weights * left * left)
+        singular = rank < q  # with the ridge, of which the data's rank knows nothing
+        rank = of_data if penalised else rank
         dispersion = over_freedom(squares, rows, rank)
-        inverse = jnp.where(rank < q, jnp.nan, inverse)
+        inverse = jnp.where(singular, jnp.nan, inverse)
         loglik = LINE.family.loglik(data.y, data.y, 0.5 * squares, weights, dispersion, rows.astype(theta.dtype))
         coefficients = there(theta)
+        known = jnp.all(jnp.isfinite(coefficients)) & jnp.all(jnp.isfinite(data.X))  # what is traced was not checked
+        status = jnp.where(singular, Status.SINGULAR, Status.CONVERGED)
         return Fields(
             params=coefficients[1:] if intercept else coefficients,
             intercept=coefficients[0] if intercept else None,
@@ -140,11 +163,18 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
             dispersion=dispersion,
             rows=rows,
             rank=rank,
-            status=jnp.where(rank < q, Status.SINGULAR, Status.CONVERGED).astype(jnp.int32),
-            direction=unit(there(null)),
+            status=jnp.where(known, status, Status.NONFINITE).astype(jnp.int32),
+            direction=jnp.where(known, unit(there(null)), 0.0),
         )
 
-    return over_stack(finish, (each, axes, of, of, of, of), columns, data, theta, rank, null, inverse)
+    return over_stack(finish, (each, axes, of, of, of, of, of), columns, data, theta, of_data, rank, null, inverse)
+
+
+def _rank(A: Array, R: Array) -> Array:
+    """How many columns of A (m, q) its triangular factor shows to be independent of those before them."""
+    norm = jnp.sqrt(jnp.max(jnp.sum(A * A, axis=0), initial=0.0))
+    zero = 10 * A.shape[1] * jnp.finfo(A.dtype).eps * norm
+    return jnp.sum(jnp.abs(jnp.diagonal(R)) > zero, dtype=jnp.int32)
 
 
 def _system(intercept: bool, columns: Columns, data: Data) -> tuple[Array, Array, Array]:

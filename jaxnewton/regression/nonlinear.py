@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ from jax import lax
 from jaxnewton import checks, linalg
 from jaxnewton.flat import flatten
 from jaxnewton.problem import SumOfSquares
-from jaxnewton.regression.data import Stack, gather, widest
+from jaxnewton.regression.data import Stack, gather, refuse_numbers, widest
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.glm import solve
-from jaxnewton.regression.inference import over_freedom
+from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
-from jaxnewton.types import Array, Status, succeeded
+from jaxnewton.types import Array, Status, is_traced, succeeded
 
 MAX_STEPS = 5000  # most trips by default: a far start may need thousands
 POLISHES = 2  # Newton's steps with the whole Hessian, after the solver
@@ -33,14 +33,25 @@ class Curve:
     """model(x, params)."""
 
     model: Callable[..., Any]
-    title = "Nonlinear regression"
-    letter = "p"
+    x_stacked: bool = False  # whether a stack of fits has a row of x for each
+    title: ClassVar[str] = "Nonlinear regression"
+    letter: ClassVar[str] = "p"
+    messages: ClassVar[dict[Status, str]] = {
+        Status.SINGULAR: "the data do not determine all parameters",
+        Status.SADDLE: "the sum of squares is stationary, but no minimum: a saddle point or a maximum",
+        Status.NONFINITE: "the model is not finite at the start",
+    }
 
     def __call__(self, X: Any, params: Array, intercept: Array | None, offset: Any) -> Array:
         if offset is not None:
             raise ValueError("offset: nonlinear regression has none")
-        X, stacked = jax.tree.map(jnp.asarray, X), params.reshape(-1, params.shape[-1])
-        means = jax.vmap(self.model, (None, 0))(X, stacked)
+        X = jax.tree.map(jnp.asarray, X)
+        if params.ndim == 1:
+            return self.model(X, params)
+        stacked = params.reshape(-1, params.shape[-1])
+        if self.x_stacked:
+            _refuse_count(X, stacked.shape[0])
+        means = jax.vmap(self.model, (0 if self.x_stacked else None, 0))(X, stacked)
         return means.reshape(*params.shape[:-1], *means.shape[1:])
 
 
@@ -88,7 +99,9 @@ def nonlinear(
 
     Returns:
         A Fit without intercept, with Student's t for its tests and the covariance dispersion (J'J)^-1; deviance: the
-        weighted sum of squares. SINGULAR: J has not full rank there, and covariance is nan.
+        weighted sum of squares. SINGULAR: J has not full rank there, and nothing changes along
+        ``direction``, to first order; SADDLE: the whole Hessian has a negative eigenvalue there. Covariance is then
+        nan. ``predict`` takes x as here: with x_stacked one row for every fit of the stack.
 
     Raises:
         TypeError, ValueError: an argument is not of the form above, or not finite; the message names it and the rows.
@@ -106,17 +119,27 @@ def nonlinear(
     p0 = p0 if jnp.issubdtype(p0.dtype, jnp.floating) else p0.astype(float)
     starts, _ = flatten("p0", p0.reshape(-1, p0.shape[-1]), batch=True)
     dtype = widest(p0, y)
+    if y.shape[-1] == 0:
+        raise ValueError(f"y has no rows: its shape is {y.shape}")
+    shape = y.shape if weights is None else np.shape(weights)
+    if shape[-1:] != y.shape[-1:]:
+        raise ValueError(f"weights must have as many rows as y, {y.shape[-1]}; its shape is {shape}")
     try:
-        lead = np.broadcast_shapes(p0.shape[:-1], y.shape[:-1])
+        lead = np.broadcast_shapes(p0.shape[:-1], y.shape[:-1], shape[:-1])
     except ValueError:
-        raise ValueError(f"the leading axes of p0 {p0.shape} and y {y.shape} do not broadcast") from None
+        others = "" if weights is None else f" and weights {shape}"
+        raise ValueError(f"the leading axes of p0 {p0.shape} and y {y.shape}{others} do not broadcast") from None
     # no X, but as many rows and fits
     data, stack = gather(np.zeros((y.shape[-1], 0)), y, weights, None, np.zeros(lead))
     data = jax.tree.map(lambda leaf: leaf.astype(dtype), data)
     p0 = jnp.broadcast_to(starts.astype(dtype).reshape(p0.shape), (*stack.lead, p0.shape[-1]))
+    for leaf in jax.tree.leaves(x):
+        _refuse_x(leaf, y.shape[-1], x_stacked)
     x = jax.tree.map(lambda leaf: _in_dtype(leaf, dtype), x)
     if x_stacked and len(stack.lead) != 1:
         raise ValueError(f"x_stacked needs one leading axis of fits; y and p0 make {len(stack.lead)}")
+    if x_stacked:
+        _refuse_count(x, stack.fits)
 
     problem = SumOfSquares(Misfit(model))
     args, axes = (x, data.y, data.weights), (0 if x_stacked else None, stack.axes.y, stack.axes.weights)
@@ -131,7 +154,7 @@ def nonlinear(
         max_steps=MAX_STEPS if max_steps is None else max_steps,
     )
     fields = _infer(problem, stack, axes, found.x, found.status, args)
-    return as_fit(stack, fields, found.nit, Curve(model), True)
+    return as_fit(stack, fields, found.nit, Curve(model, x_stacked), True)
 
 
 def _in_dtype(leaf: Any, dtype: Any) -> Array:
@@ -139,10 +162,27 @@ def _in_dtype(leaf: Any, dtype: Any) -> Array:
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
+def _refuse_x(leaf: Any, m: int, x_stacked: bool) -> None:
+    """Raise for nan and inf in what the model takes, with the rows where it has as many as y."""
+    if is_traced(leaf):
+        return
+    leaf, axis = np.asarray(leaf), int(x_stacked)
+    if leaf.shape[axis : axis + 1] == (m,):
+        refuse_numbers("x", leaf, lead=leaf.shape[:axis])
+    elif leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
+        raise ValueError("x must be finite; it has nan or inf")
+
+
+def _refuse_count(x: Any, fits: int) -> None:
+    for leaf in jax.tree.leaves(x):
+        if leaf.shape[:1] != (fits,):
+            raise ValueError(f"x must have one row for each of the {fits} fits (x_stacked); its shape is {leaf.shape}")
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _infer(problem: SumOfSquares, stack: Stack, axes: Any, p: Array, status: Array, args: Any) -> Fields:
-    def one(p: Array, status: Array, x: Any, y: Array, weights: Array) -> Fields:
-        p = _polished(problem, p, status, (x, y, weights))
+    def one(p: Array, status: Array, x: Any, y: Array, weights: Array) -> tuple[Fields, tuple[Array, Array]]:
+        p, minimal = _polished(problem, p, status, (x, y, weights))
         r, J = problem.fun(p, x, y, weights), jax.jacfwd(problem.fun)(p, x, y, weights)
         n = p.shape[0]
         weights = jnp.broadcast_to(weights, y.shape)
@@ -158,36 +198,58 @@ def _infer(problem: SumOfSquares, stack: Stack, axes: Any, p: Array, status: Arr
         inverse = jax.vmap(lambda e: linalg.back_substitute(R, e), out_axes=1)(jnp.eye(n, dtype=p.dtype))
         inverse = inverse / norms[:, None]
         dispersion = over_freedom(squares, rows, rank)
-        spread = jnp.where(rank < n, jnp.nan, inverse @ inverse.T)
+        spread = jnp.where((rank < n) | ~minimal, jnp.nan, inverse @ inverse.T)
         loglik = Gaussian().loglik(y, y, 0.5 * squares, weights, dispersion, rows.astype(p.dtype))
         # residuals are differences of numbers of y's size: a gradient within their rounding says no more
         noise = 10 * jnp.finfo(p.dtype).eps * jnp.sqrt(jnp.sum(weights * y * y))
         settled = (status == Status.LINE_SEARCH_FAILED) & (jnp.max(jnp.abs(J.T @ r) / norms) <= noise)
         status = jnp.where(settled, jnp.int32(Status.NOISE_FLOOR), status)
+        status = jnp.where(~minimal & succeeded(status), jnp.int32(Status.SADDLE), status)
         status = jnp.where((rank < n) & succeeded(status), jnp.int32(Status.SINGULAR), status)
-        return Fields(p, None, dispersion * spread, loglik, squares, dispersion, rows, rank, status, jnp.zeros_like(p))
+        none = jnp.zeros_like(p)
+        fields = Fields(p, None, dispersion * spread, loglik, squares, dispersion, rows, rank, status, none)
+        return fields, (R, norms)
 
-    if not stack.lead:
-        return one(p, status, *args)
-    return jax.vmap(one, (0, 0, *axes))(p, status, *args)
+    many = bool(stack.lead)
+    fields, factors = (jax.vmap(one, (0, 0, *axes)) if many else one)(p, status, *args)
+    singular = fields.status == Status.SINGULAR
+    null = lax.cond(
+        jnp.any(singular), jax.vmap(_null) if many else _null, lambda R, norms: jnp.zeros_like(norms), *factors
+    )
+    return fields._replace(direction=jnp.where(singular[..., None], null, 0.0))
 
 
-def _polished(problem: SumOfSquares, p: Array, status: Array, args: Any) -> Array:
-    """Newton's steps with the whole Hessian: where residuals are large, Gauss and Newton's stop digits short of p."""
+def _null(R: Array, norms: Array) -> Array:
+    """The unit vector that J, whose columns over their norms have the factor R, takes nearest to 0."""
+    R = lax.stop_gradient(jnp.where(jnp.all(jnp.isfinite(R)), R, jnp.eye(R.shape[0], dtype=R.dtype)))
+    _, V = jnp.linalg.eigh(R.T @ R)
+    return unit(V[:, 0] / lax.stop_gradient(norms))
+
+
+def _polished(problem: SumOfSquares, p: Array, status: Array, args: Any) -> tuple[Array, Array]:
+    """Newton's steps with the whole Hessian: where residuals are large, Gauss and Newton's stop digits short of p.
+
+    Also whether that Hessian has no eigenvalue below 0 but for rounding; one that has makes no step.
+    """
 
     def slope(p: Array) -> Array:
         return jax.grad(lambda p: 0.5 * jnp.sum(problem.fun(p, *args) ** 2))(p)
 
-    def polish(_: int, p: Array) -> Array:
+    slack = float(jnp.finfo(p.dtype).eps) ** (1 / 3)
+
+    def polish(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        p, _minimal = carry
         g, H = slope(p), lax.stop_gradient(jax.jacfwd(slope)(p))
         units = jnp.sqrt(jnp.abs(jnp.diagonal(H)))
         units = jnp.where(units > 0, units, 1.0)
         eye = jnp.eye(p.shape[0], dtype=p.dtype)
-        L = linalg.cholesky(H / (units[:, None] * units[None, :]))
+        scaled = H / (units[:, None] * units[None, :])
+        L = linalg.cholesky(scaled)
         definite = jnp.all(jnp.isfinite(L))
         inverse = linalg.cholesky_solve(jnp.where(definite, L, eye), jnp.diag(1 / units))
         new = p - (lax.stop_gradient(inverse) @ g) / units
         better = jnp.sum((slope(new) / units) ** 2) < jnp.sum((g / units) ** 2)
-        return jnp.where(definite & better & succeeded(status), new, p)
+        minimal = jnp.all(jnp.isfinite(linalg.cholesky(scaled + slack * eye))) | ~jnp.all(jnp.isfinite(H))
+        return jnp.where(definite & better & succeeded(status), new, p), minimal
 
-    return lax.fori_loop(0, POLISHES, polish, p)
+    return lax.fori_loop(0, POLISHES, polish, (p, jnp.ones((), bool)))

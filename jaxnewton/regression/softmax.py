@@ -13,9 +13,11 @@ import numpy as np
 from jaxnewton import checks, linalg
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, Data, Stack, gather, over_stack, refuse_values
+from jaxnewton.regression.data import Columns, Data, Stack, frame_columns, gather, over_stack, refuse_values
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.glm import arg_axes, fit_likelihood, linear_predictor, prepare
+from jaxnewton.regression.rows import Blocks
+from jaxnewton.regression.scrutiny import Sides
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
@@ -58,10 +60,34 @@ class Multinomial(Problem):
     def separable(self) -> bool:
         return True
 
-    def margins(self, way: Array, args: tuple[Any, ...]) -> Array:
-        Z, y, *_ = args
-        moved = jnp.insert((way.reshape(self.classes - 1, -1) @ Z).T, self.reference, 0.0, axis=1)
-        return jnp.take_along_axis(moved, y.astype(jnp.int32)[:, None], axis=1) - moved
+    def sides(self, X: Array, y: Array) -> Sides:
+        """A row's own class ahead of each other."""
+        own = jax.nn.one_hot(y.astype(jnp.int32), self.classes, dtype=X.dtype)
+        ahead = own[:, None, :] - jnp.eye(self.classes, dtype=X.dtype)[None]
+        rows = self._by_coefficients(ahead, X)
+        return Sides(rows, jnp.zeros(rows.shape[0], bool))
+
+    def root(self, theta: Array, args: tuple[Any, ...]) -> Array:
+        """Rows (k, row): sqrt(p_k) (e_k - p), whose squares add up to diag(p) - p p'."""
+        Z, _, weights, _, penalty = args
+        share, _ = self.probabilities((theta.reshape(self.classes - 1, -1) @ Z).T)
+        weighted = jnp.sqrt(jnp.where(weights > 0, weights, 0.0)[:, None] * share)
+        eye = jnp.eye(self.classes, dtype=Z.dtype)
+        rows = self._by_coefficients(weighted[:, :, None] * (eye[None] - share[:, None, :]), Z.T)
+        drawn = jnp.broadcast_to(eye - 1 / self.classes, (penalty.shape[0], *eye.shape))
+        return jnp.concatenate([rows, self._by_coefficients(drawn, jnp.diag(jnp.sqrt(penalty)))])
+
+    def penalties(self, penalty: Array) -> Array:
+        """(..., d, d) what the ridge adds to the information."""
+        tie = jnp.eye(self.classes - 1, dtype=penalty.dtype) - 1 / self.classes
+        each = jnp.einsum("ij,...k,kl->...ikjl", tie, penalty, jnp.eye(penalty.shape[-1], dtype=penalty.dtype))
+        d = (self.classes - 1) * penalty.shape[-1]
+        return each.reshape(*penalty.shape[:-1], d, d)
+
+    def _by_coefficients(self, of_classes: Array, X: Array) -> Array:
+        """What (m, k, K) says of the classes' linear predictors, of their coefficients: (m k, d)."""
+        others = jnp.delete(of_classes, self.reference, axis=2)
+        return (others[..., None] * X[:, None, None, :]).reshape(-1, (self.classes - 1) * X.shape[1])
 
     def probabilities(self, eta: Array) -> tuple[Array, Array]:
         """(..., m, K) and their logarithms, for the linear predictors (..., m, K - 1)."""
@@ -129,6 +155,8 @@ def softmax(
         TypeError, ValueError: an argument is not of the form above, or not finite; the message names it and the rows.
     """
     intercept = checks.flag("intercept", intercept)
+    if isinstance(X, Blocks):
+        raise TypeError("X: softmax does not go through jn.regression.Blocks; linear, logistic, poisson and glm do")
     data, stack = gather(X, y, weights, None, ridge)
     classes = checks.positive("classes", classes)
     if not is_traced(data.y):
@@ -150,7 +178,7 @@ def softmax(
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)
     fields = _infer(problem, intercept, stack, data, columns, penalty, found)
-    return as_fit(stack, fields, found.nit, Classes(problem.classes, problem.reference), False)
+    return as_fit(stack, fields, found.nit, Classes(problem.classes, problem.reference), False, frame_columns(X))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -165,7 +193,7 @@ def _infer(
 ) -> Fields:
     of, each, others = stack.axis, arg_axes(stack), problem.classes - 1
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    end = inference.conclude(problem, stack, intercept, columns, each, args, found)
+    end, found = inference.conclude(problem, stack, intercept, data.X, columns, each, args, found)
 
     def rest(theta: Array, *args: Array) -> tuple[Array, Array]:
         at = problem.evaluate(theta, (*args[:4], jnp.zeros_like(args[4])), Needs.GRADIENT)

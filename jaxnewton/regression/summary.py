@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,10 +14,12 @@ from jaxnewton.types import Status
 if TYPE_CHECKING:
     from jaxnewton.regression.fit import Fit
 
+NEGLIGIBLE = 1e-6  # in a direction, of its largest part
 
-def table(fit: Fit, names: list[str] | None, level: float) -> str:
+
+def table(fit: Fit, names: Sequence[str] | None, level: float, classes: Sequence[str] | None) -> str:
     """The head, one line a coefficient, and the verdict in words where it is not a success."""
-    coefficients = _rows(fit, names, level)
+    coefficients = _rows(fit, names, level, classes)
     letter = "t" if fit.student else "z"
     ends = f"[{(1 - level) / 2:.3g}", f"{(1 + level) / 2:.3g}]"
     header = ("", "coef", "std err", letter, f"P>|{letter}|", *ends)
@@ -36,21 +39,55 @@ def table(fit: Fit, names: list[str] | None, level: float) -> str:
     lines += [_line(row, widths) for row in [header]] + ["-" * width] + [_line(row, widths) for row in cells]
     lines.append("=" * width)
     if not bool(fit.success):
-        lines.append(f"{Status(int(fit.status)).name}: {fit.explained(names)}")
+        lines.append(f"{Status(int(fit.status)).name}: {fit.explained(names, classes)}")
     return "\n".join(lines)
 
 
-def _rows(fit: Fit, names: list[str] | None, level: float) -> list[tuple[str, list[float]]]:
+def _rows(
+    fit: Fit, names: Sequence[str] | None, level: float, classes: Sequence[str] | None
+) -> list[tuple[str, list[float]]]:
     """Name, estimate, standard error, statistic, p-value and interval of every coefficient."""
-    count = fit.params.shape[0]
-    letter = getattr(fit.response, "letter", "x")
-    names = [f"{letter}{i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
-    if len(names) != count:
-        raise ValueError(f"names must have one name for each of the {count} columns of X; it has {len(names)}")
-    names = names if fit.intercept is None else ["intercept", *names]
+    each, labels = coefficient_names(fit, names), class_labels(fit, classes)
     values = columns(fit, level)
+    return [(label + name, list(values[j, k])) for k, label in enumerate(labels) for j, name in enumerate(each)]
+
+
+def coefficient_names(fit: Fit, names: Sequence[str] | None) -> list[str]:
+    """The intercept's, where there is one, and those of params.
+
+    Raises:
+        TypeError, ValueError: ``names`` is not one str each.
+    """
+    count = fit.params.shape[fit.status.ndim]
+    if names is None:
+        letter = getattr(fit.response, "letter", "x")
+        found = list(fit.columns or (f"{letter}{i + 1}" for i in range(count)))
+    else:
+        found = [] if isinstance(names, str) else list(names)
+        if isinstance(names, str) or not all(isinstance(name, str) for name in found):
+            raise TypeError(f"names must be a sequence of str; it is {names!r}")
+        if len(found) != count:
+            raise ValueError(f"names must have one name for each of the {count} columns of X; it has {len(found)}")
+    return found if fit.intercept is None else ["intercept", *found]
+
+
+def class_labels(fit: Fit, classes: Sequence[str] | None) -> list[str]:
+    """What comes before a coefficient's name, one a vector of coefficients; "" where there is but one."""
     labels = getattr(fit.response, "labels", lambda: [""])()
-    return [(label + name, list(values[j, k])) for k, label in enumerate(labels) for j, name in enumerate(names)]
+    if classes is None:
+        return labels
+    if len(classes) != len(labels) or labels == [""]:
+        raise ValueError(f"classes must name the {len(labels)} classes but the reference; it has {len(classes)}")
+    return [f"class {name}: " for name in classes]
+
+
+def direction_parts(fit: Fit, names: Sequence[str] | None) -> list[tuple[int, str, float]]:
+    """Of one fit's direction what is not nearly 0, largest first: the place of its class, its name and its value."""
+    names = coefficient_names(fit, names)
+    direction = np.asarray(fit.direction, float).reshape(-1, len(names))
+    size = np.abs(direction)
+    order = zip(*np.unravel_index(np.argsort(-size, axis=None, kind="stable"), size.shape), strict=True)
+    return [(int(k), names[j], float(direction[k, j])) for k, j in order if size[k, j] > NEGLIGIBLE * size.max()]
 
 
 def columns(fit: Fit, level: float) -> np.ndarray:
