@@ -10,12 +10,15 @@ stacked: logistic fits of 100 x 4, ridge 1, no intercept, against a vmapped Newt
 optimistix BFGS, and a loop over scikit-learn's LogisticRegression (of the first 200). jaxnewton's time includes the
 checks of its arguments, standard errors and likelihoods, which the others do not give.
 large: one logistic fit of M x 50 against scikit-learn's newton-cholesky, with the growth of the process's peak memory.
-decays: y = a exp(-b x) + c exp(-d x) + e from 25 points, each with its own noise, against optimistix LM under one vmap.
+decays: y = a exp(-b x) + c exp(-d x) + e from 25 points, each with its own noise, against optimistix LM under vmap,
+with its default factorisation and with normal equations, all at once and in batches of 250, each at the loosest
+tolerance with which as many of its ends pass as with any.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import resource
 import statistics
 import time
@@ -32,6 +35,11 @@ from sklearn.linear_model import LogisticRegression
 import jaxnewton as jn
 
 STEPS = 256  # most of a peer's iterations
+FACTORS = {"its default, QR": lx.QR(), "normal equations": lx.Normal(lx.Cholesky())}
+TOLERANCES = [10.0**-k for k in range(2, 11)]  # what optimistix LM may be given, loosest first
+TRIED = 2000  # decays on which its tolerance is chosen
+BATCH = 250  # where a batch waits for its slowest, small ones are faster (bench/rosenbrock.py)
+NEARLY_ALL = 0.999  # of what is good at its best tolerance
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -173,12 +181,34 @@ def decays(count: int, repeats: int) -> None:
     def residual(p: jax.Array, y: jax.Array) -> jax.Array:
         return model(x, p) - y
 
-    def lm(p: jax.Array, y: jax.Array) -> jax.Array:
-        method = optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8, linear_solver=lx.AutoLinearSolver(well_posed=None))
-        return optx.least_squares(residual, method, p, y, max_steps=STEPS, throw=False).value
-
     part = min(count, 20_000) if jax.default_backend() == "cpu" else count  # a GPU is not filled by so few
-    peer = jax.jit(jax.vmap(lm))
+
+    def peer(linear_solver: Any) -> tuple[Callable[[int], Any], float]:
+        """optimistix LM, given a batch, at the loosest tolerance with which as many ends are good as with any."""
+
+        def lm(p: jax.Array, y: jax.Array, tol: jax.Array) -> jax.Array:
+            method = optx.LevenbergMarquardt(rtol=tol, atol=tol, linear_solver=linear_solver)
+            return optx.least_squares(residual, method, p, y, max_steps=STEPS, throw=False).value
+
+        many = jax.jit(jax.vmap(lm, in_axes=(0, 0, None)))
+        few = slice(0, min(part, TRIED))
+        shares = {tol: good(many(start[few], y[few], tol)) for tol in TOLERANCES}
+        tol = next(tol for tol, share in shares.items() if share >= NEARLY_ALL * max(shares.values()))
+
+        def run(batch: int) -> jax.Array:
+            blocks = [slice(i, min(i + batch, part)) for i in range(0, part, batch)]
+            return jnp.concatenate([many(start[block], y[block], tol) for block in blocks])
+
+        return run, tol
+
+    peers = {
+        f"optimistix LM, {name}, {f'batches of {batch}' if batch < part else 'one vmap'}, tol {tol:.0e}": (
+            functools.partial(run, batch), good, part,
+        )
+        for name, factor in FACTORS.items()
+        for run, tol in [peer(factor)]
+        for batch in (part, BATCH)
+    }  # fmt: skip
 
     def ours(factor: str) -> Any:
         solver = jn.LevenbergMarquardt(factor)
@@ -192,8 +222,8 @@ def decays(count: int, repeats: int) -> None:
             "jn.regression.nonlinear, with inference": (
                 lambda: jn.regression.nonlinear(model, x, y[:part], start[:part], max_steps=STEPS).params, good, part,
             ),
-            "optimistix LM, one vmap": (lambda: peer(start[:part], y[:part]), good, part),
-        },
+        }
+        | peers,
         repeats,
     )  # fmt: skip
 

@@ -91,9 +91,9 @@ def optimistix_minimise(solver: Any, function: Function, x: Array, tol: Array) -
     return optx.minimise(lambda y, _: function.fun(y), chosen, x, throw=False, max_steps=1000).value
 
 
-def optimistix_lm(linear_solver: Any, function: Function, x: Array, tol: Array) -> Array:
-    solver = optx.LevenbergMarquardt(rtol=tol, atol=tol, linear_solver=linear_solver)
-    return optx.least_squares(lambda y, _: function.residual(y), solver, x, throw=False, max_steps=1000).value
+def optimistix_squares(solver: Any, linear_solver: Any, function: Function, x: Array, tol: Array) -> Array:
+    chosen = solver(rtol=tol, atol=tol, linear_solver=linear_solver)
+    return optx.least_squares(lambda y, _: function.residual(y), chosen, x, throw=False, max_steps=1000).value
 
 
 def jax_bfgs(function: Function, x: Array, tol: Array) -> Array:
@@ -120,11 +120,16 @@ class Peer(NamedTuple):
     lapack: bool = False
 
 
+def squares(solver: Any, linear_solver: Any) -> Callable[[Function, Array, Array], Array]:
+    return functools.partial(optimistix_squares, solver, linear_solver)
+
+
 PEERS = (
     Peer("optimistix BFGS", functools.partial(optimistix_minimise, optx.BFGS)),
     Peer("optimistix LBFGS", functools.partial(optimistix_minimise, optx.LBFGS)),
-    Peer("optimistix LM (QR)", functools.partial(optimistix_lm, lx.QR()), (64, 250), lapack=True),
-    Peer("optimistix LM (normal equations)", functools.partial(optimistix_lm, NORMAL), (64, 250), lapack=True),
+    Peer("optimistix LM (QR)", squares(optx.LevenbergMarquardt, lx.QR()), (64, 250), lapack=True),
+    Peer("optimistix LM (normal equations)", squares(optx.LevenbergMarquardt, NORMAL), (64, 250), lapack=True),
+    Peer("optimistix GaussNewton (normal equations)", squares(optx.GaussNewton, NORMAL), (64, 250), lapack=True),
     Peer("jax.scipy BFGS", jax_bfgs, (250, 1000)),
     Peer("jaxopt LBFGS", jaxopt_lbfgs, (250, 1000)),
 )
@@ -134,7 +139,10 @@ SOLVERS = {
     "NewtonCG": jn.NewtonCG(),
     "BFGS": jn.BFGS(),
     "LBFGS": jn.LBFGS(),
+    "GaussNewton": jn.GaussNewton("cholesky"),
+    "LevenbergMarquardt": jn.LevenbergMarquardt("cholesky"),
 }
+OF_RESIDUALS = ("GaussNewton", "LevenbergMarquardt")
 LARGEST_LAPACK_SPLIT = 250
 
 
@@ -250,9 +258,10 @@ def best_batches(
 
 def ours(function: Function, name: str, starts: np.ndarray, devices: int) -> Contestant:
     x0s = jnp.asarray(starts)
+    verb, f = (jn.least_squares_batch, function.residual) if name in OF_RESIDUALS else (jn.minimize_batch, function.fun)
 
     def run() -> list[Array]:
-        return [jn.minimize_batch(function.fun, x0s, solver=SOLVERS[name], devices=devices).x]
+        return [verb(f, x0s, solver=SOLVERS[name], devices=devices).x]
 
     first, _ = clock(run)
     return Contestant(f"jaxnewton {name}", function, devices, len(starts), "default", run, first, 1)
