@@ -40,7 +40,7 @@ def minimize(
             ``jn.Broyden()``, ``jn.LBFGS()``, ``jn.GradientDescent()`` or ``jn.Optax()``; default: ``TrustRegion`` for
             up to 100 unknowns, ``NewtonCG`` above, which cannot tell a minimum from a saddle that it starts at. Those
             from ``jn.BFGS()`` on need the gradient only (but for the step "exact"), and so are the ones for a ``fun``
-            with a ``jax.custom_vjp`` rule.
+            that JAX differentiates once only, as where a ``jax.custom_vjp`` rule calls back to the host.
         bounds: ``jn.Bounds(lower, upper)``, numbers or pytrees of x0's structure, for ``jn.GradientDescent()``. A start
             outside is moved to the nearest point inside; ``grad`` is 0 where a bound holds x against -grad.
         tol: a start has converged when the largest gradient component is at most ``tol * min(1, the same at x0)``, and

@@ -13,24 +13,19 @@ import numpy as np
 
 from jaxnewton.types import DEFAULT_MAX_STEPS, Rules, Solver, default_tol, is_traced
 
-REVERSE_ONLY = "a jax.custom_vjp rule gives derivatives in reverse mode only; write the rule with jax.custom_jvp"
-
-
-def is_reverse_only(error: TypeError) -> bool:
-    """Whether this is JAX's refusal to differentiate a ``jax.custom_vjp`` rule in forward mode."""
-    return "custom_vjp" in str(error)
-
 
 @contextlib.contextmanager
 def forward_mode() -> Iterator[None]:
-    """Where derivatives in forward mode are taken of the user's function: what to do if it has none."""
+    """Where derivatives in forward mode may be taken of the user's function: what to do if it has none."""
     try:
         yield
     except TypeError as error:
-        if not is_reverse_only(error):
+        if "custom_vjp" not in str(error):
             raise
-        others = "jn.BFGS() or jn.LBFGS(), which need the gradient only"
-        raise TypeError(f"this needs fun's derivatives in forward mode, but {REVERSE_ONLY}, or use {others}") from error
+        raise TypeError(
+            "fun has a jax.custom_vjp rule, which gives derivatives in reverse mode only; Jacobians of residuals and "
+            "derivatives of a solution need them in forward mode: write the rule with jax.custom_jvp"
+        ) from error
 
 
 def function(name: str, fun: Any) -> Any:

@@ -22,7 +22,7 @@ class DerivativeCheck(NamedTuple):
 
     ok: bool  # both errors (the gradient's alone without a Hessian) are within what differences of this dtype can tell
     gradient: Array  # (n,) by JAX
-    hessian: Array | None  # (n, n) by JAX; None: fun has a ``jax.custom_vjp`` rule, so that JAX has none
+    hessian: Array | None  # (n, n) by JAX; None: JAX has none, as where fun has callbacks
     gradient_differences: Array  # (n,) central differences of fun
     hessian_differences: Array  # (n, n) central differences of the gradient by JAX
     gradient_error: float
@@ -43,7 +43,7 @@ class DerivativeCheck(NamedTuple):
                 f"JAX {mine[worst]:.9g}, differences {theirs[worst]:.9g}"
             )
         if self.hessian is None:
-            lines.append(f"hessian not available: {checks.REVERSE_ONLY}")
+            lines.append("hessian not available: JAX cannot differentiate the gradient")
         return "\n".join(lines)
 
 
@@ -55,8 +55,8 @@ def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] =
     are of moderate size; not under ``jit``.
 
     Args:
-        fun: scalar function, as for ``minimize``. Where it has a ``jax.custom_vjp`` rule, which JAX differentiates once
-            and in reverse only, the gradient alone is checked, and ``hessian_differences`` are the only Hessian.
+        fun: scalar function, as for ``minimize``. Where JAX cannot differentiate it twice, as where its rule calls back
+            to the host, the gradient alone is checked, and ``hessian_differences`` are the only Hessian.
         x: a point: any pytree of floating arrays.
         args: further arguments of ``fun``.
 
@@ -101,7 +101,6 @@ def _evaluate(problem: Objective, x: Array, args: tuple[Any, ...]) -> Evaluation
     """f, g and H; H None where JAX cannot take it."""
     try:
         return jax.jit(lambda x: problem.evaluate(x, args, Needs.HESSIAN))(x)
-    except TypeError as error:
-        if not checks.is_reverse_only(error):
-            raise
+    except (TypeError, ValueError, NotImplementedError):
+        pass  # what is wrong with fun itself, the gradient says again
     return jax.jit(lambda x: problem.evaluate(x, args, Needs.GRADIENT))(x)

@@ -190,23 +190,20 @@ def _differentiate(
     ``project(g, x)`` is taken for the gradient in all that follows.
     """
 
-    def value_and_gradient(x: Array) -> tuple[Array, Array]:
+    def gradient_and_value(x: Array) -> tuple[Array, Array]:
         def total(x: Array) -> tuple[Array, Array]:
             each = f(x)
             return jnp.sum(each), each
 
         g, each = jax.grad(total, has_aux=True)(x)
-        return each, project(g, x)
+        return project(g, x), each
 
     if needs is Needs.GRADIENT:
-        return Evaluation(*value_and_gradient(x), None)
-    (each, g), derivative = jax.linearize(value_and_gradient, x)
+        g, each = gradient_and_value(x)
+        return Evaluation(each, g, None)
+    g, derivative, each = jax.linearize(gradient_and_value, x, has_aux=True)
     if needs is Needs.PRODUCT:
-        return Evaluation(each, g, jax.tree_util.Partial(_second, derivative))
+        return Evaluation(each, g, derivative)
     if needs is Needs.CURVATURE:
-        return Evaluation(each, g, jnp.sum(g * derivative(g)[1], axis=0))
-    return Evaluation(each, g, jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape))[1])(_basis(x)))
-
-
-def _second(derivative: Callable[[Array], tuple[Array, Array]], v: Array) -> Array:
-    return derivative(v)[1]
+        return Evaluation(each, g, jnp.sum(g * derivative(g), axis=0))
+    return Evaluation(each, g, jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape)))(_basis(x)))
