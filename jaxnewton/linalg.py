@@ -52,22 +52,22 @@ def full_products() -> Iterator[None]:
 
 def each(fn: Callable[..., Any], *args: Any) -> Any:
     """``fn`` over leading axes, where it calls LAPACK: one by one on CPU, else all at once."""
-    return jax.vmap(_one_by_one(fn))(*args)
+    return jax.vmap(one_by_one(fn))(*args)
 
 
 def eigh(H: Array) -> tuple[Array, Array]:
     """Eigenvalues, ascending, and eigenvectors (columns) of H (n, n)."""
-    return _one_by_one(lambda H: tuple(jnp.linalg.eigh(H)))(H)
+    return one_by_one(lambda H: tuple(jnp.linalg.eigh(H)))(H)
 
 
 def cholesky(H: Array) -> Array:
     """The lower Cholesky factor of H (n, n); nan where H is not positive definite."""
-    return _one_by_one(jnp.linalg.cholesky)(H)
+    return one_by_one(jnp.linalg.cholesky)(H)
 
 
 def cholesky_solve(L: Array, b: Array) -> Array:
     """(L L')^-1 b."""
-    return _one_by_one(lambda L, b: jax.scipy.linalg.cho_solve((L, True), b))(L, b)
+    return one_by_one(lambda L, b: jax.scipy.linalg.cho_solve((L, True), b))(L, b)
 
 
 def qr_solve(A: Array, b: Array) -> tuple[Array, Array]:
@@ -134,7 +134,7 @@ def solve_definite(H: Array, b: Array) -> tuple[Array, Array, Array]:
     return jnp.where(definite, x, 0.0), jnp.where(definite, jnp.sum(x * cholesky_solve(L, x)), 1.0), smallest
 
 
-def _one_by_one(fn: Any) -> Any:
+def one_by_one(fn: Any) -> Any:
     """On CPU, loop over a batch instead of handing it to LAPACK whole; measured equally fast.
 
     JAX's batched LAPACK kernels wait on the thread pool that they run in, and deadlock when several CPU devices do so

@@ -1,6 +1,8 @@
 """Fits that go through their rows in blocks: the same as at once, whatever the blocks, and no copies."""
 
+import jax
 import numpy as np
+import pandas
 import pytest
 
 import jaxnewton as jn
@@ -118,6 +120,27 @@ def test_linear_of_least_norm(intercept, monkeypatch):
     np.testing.assert_allclose(jn.regression.linear(X, y, method="svd", **options).params, whole.params, atol=1e-9)
     with pytest.raises(ValueError, match=r'method must be "qr" for jn\.regression\.Blocks'):
         jn.regression.linear(jn.regression.Blocks(lambda: iter([(X, y)])), method="svd")
+
+
+def test_what_only_a_fit_in_memory_can_do(small):
+    """A stack and a trace take data that count as large whole."""
+    X, y, *_ = data("gaussian")
+    stack = jn.regression.linear(X, np.stack([y, 2 * y]))
+    single = jn.regression.linear(X, pandas.Series(y))
+    np.testing.assert_allclose(stack.params, np.stack([single.params, 2 * single.params]), rtol=1e-9)
+    traced = jax.jit(lambda y: jn.regression.linear(X, y).params)(y)
+    np.testing.assert_allclose(traced, single.params, rtol=1e-9)
+    with pytest.raises(TypeError, match="y must hold real numbers"):
+        jn.regression.linear(X, y + 1j)
+    with pytest.raises(TypeError, match="not under jit"):
+        jax.jit(lambda ridge: jn.regression.linear(jn.regression.Blocks(lambda: [(X, y)]), ridge=ridge).params)(1.0)
+
+
+def test_empty_blocks():
+    X, y, *_ = data("gaussian")
+    parts = [slice(0, 0), slice(0, 2000), slice(2000, 2000), slice(2000, ROWS), slice(0, 0)]
+    found = jn.regression.linear(jn.regression.Blocks(lambda: ((X[part], y[part]) for part in parts)))
+    assert_same(found, jn.regression.linear(X, y))
 
 
 def test_a_source_that_is_spent():

@@ -445,6 +445,20 @@ def test_nonlinear_parameters_that_are_not_determined():
     assert np.isnan(fit.joint_covariance).all()
 
 
+@pytest.mark.parametrize("start", np.linspace(-2.5, 2.5, 6))
+def test_a_row_of_weight_0_where_the_model_has_no_value(start):
+    """changes no verdict: the model rises and falls with p, so that starts end at different kinds of points."""
+    x = np.array([1.0, 2.0, 3.0, 0.0])
+
+    def model(x, p):
+        return p[0] * jax.numpy.log(x) + jax.numpy.sin(3 * p[0]) * jax.numpy.log(x) ** 2
+
+    fit = regression.nonlinear(model, x, x, [start], weights=[1.0, 1, 1, 0], solver=jn.GaussNewton())
+    without = regression.nonlinear(model, x[:3], x[:3], [start], solver=jn.GaussNewton())
+    assert fit.status == without.status
+    np.testing.assert_allclose(fit.params, without.params, rtol=1e-9)
+
+
 @pytest.mark.parametrize("start", [-1.0, np.nan])
 def test_no_model_at_the_start(start):
     x = np.linspace(0, 1, 9)

@@ -1,5 +1,6 @@
 """Where a likelihood has no maximum, and where it only seems so: against linear programmes, in both precisions."""
 
+import jax
 import numpy as np
 import pytest
 import scipy.optimize
@@ -126,3 +127,38 @@ def test_linear_programmes_agree(model):
         if (one[1] == "SEPARATED") != bool(one[3]) or (one[3] == 0 and one[1] not in ("CONVERGED", "NOISE_FLOOR"))
     ]
     assert not wrong, (sum(one[3] for one in told), wrong)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_column_twice_beside_a_direction_that_separates(dtype):
+    """What is left of it after the projection is not decided by rounding."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X, group = rng.normal(size=(400, 2)), np.arange(400) % 10 == 0
+        D = np.column_stack([X, group, X[:, 0]]).astype(dtype)
+        fit = regression.logistic(D, (group | (X[:, 0] + rng.normal(size=400) > 0)).astype(dtype))
+        assert (fit.status, fit.rank) == (Status.SEPARATED, 4)
+        np.testing.assert_allclose(fit.direction, [0, 0, 0, 1, 0], atol=1e-4)
+        among = regression.softmax(D, np.where(group, rng.integers(0, 2, 400), rng.integers(0, 3, 400)), classes=3)
+        assert among.status == Status.SEPARATED
+
+
+def test_a_stack_of_which_some_are_in_doubt():
+    """Only those are looked at more closely; each is as it is alone."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(11, 30, 2))
+    y = (X[..., 0] + rng.normal(size=(11, 30)) > 0).astype(float)
+    y[3], y[7] = X[3, :, 0] > 0, X[7, :, 1] > 0
+    X[9, :, 1] = X[9, :, 0]
+    stack = regression.logistic(X, y)
+    told = np.full(11, Status.CONVERGED)
+    told[[3, 7, 9]] = Status.SEPARATED, Status.SEPARATED, Status.SINGULAR
+    np.testing.assert_array_equal(stack.status, told)
+    for k in range(11):
+        one = regression.logistic(X[k], y[k])
+        assert (one.status, one.rank) == (stack.status[k], stack.rank[k])
+        np.testing.assert_allclose(stack.direction[k], one.direction, atol=1e-6)
+        if one.success:
+            np.testing.assert_allclose(stack.stderr[k], one.stderr, rtol=1e-9)
+    inside = jax.jit(regression.logistic)(X, y)
+    np.testing.assert_array_equal(inside.status, told)

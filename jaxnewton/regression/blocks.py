@@ -15,14 +15,15 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.loop import advance, begin
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, back, penalties, standardise
+from jaxnewton.regression.data import Columns, back, moved_back, numbers, penalties, standardise
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.rows import Block, look, once_more, reader
-from jaxnewton.regression.scrutiny import middles, settled, to
+from jaxnewton.regression.scrutiny import settled
+from jaxnewton.regression.separation import middles
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, succeeded
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, is_traced, succeeded
 
 
 class Totals(NamedTuple):
@@ -49,7 +50,9 @@ def fit(
 ) -> tuple[Fields, Array]:
     """The fields of a Fit, and its trips."""
     read = reader(X, y, weights, offset)
-    ridge = np.asarray(ridge)
+    if is_traced((ridge, tol, max_steps)):
+        raise TypeError("data in jn.regression.Blocks are added up by the host, block by block: not under jit or grad")
+    ridge = np.asarray(numbers("ridge", ridge))
     if ridge.ndim or not ridge >= 0:
         raise ValueError(f"ridge must be one number of at least 0 for data in blocks; it is {ridge!r}")
     head, level, rows = look(problem, read)
@@ -89,7 +92,7 @@ def fit(
         found = found._replace(x=_of_least_norm(intercept, columns, found))
     ways = _ways(found.x, found.H, found.grad, penalty)
     frame = middles(jnp.asarray(head.X, dtype), intercept)
-    framed = to(frame, intercept, back(columns, intercept, ways)).T
+    framed = moved_back(frame, intercept, back(columns, intercept, ways)).T
     dispersion, zero, none = jnp.ones((), dtype), jnp.zeros((), dtype), jnp.full(2, jnp.inf, dtype)
     blank = totals = Totals(jnp.zeros((), jnp.int32), zero, zero, zero, none, -none)
     for _ in range(1 + problem.family.dispersed):  # the likelihood needs the dispersion, which needs all rows
@@ -124,7 +127,6 @@ def _fields(
         known=jnp.isfinite(found.fun),
         singular=jnp.any(jnp.isnan(inverse)),
         settled=settled(found.grad @ inverse @ found.grad, found.fun),
-        restless=jnp.zeros((), bool),
         separated=separated,
     )
     there = functools.partial(back, columns, intercept)
@@ -219,9 +221,9 @@ def _total(
     low, high = totals.low, totals.high
     if problem.separable:
         design, *_ = _design(intercept, frame, block)
-        sides, tied = problem.sides(design.T, y)
+        sides, fixed = problem.sides(design.T, y)
         plain, terms = sides @ ways, jnp.abs(sides) @ jnp.abs(ways)
-        margins = jnp.where(tied[:, None], -jnp.abs(plain), plain) / jnp.where(terms > 0, terms, 1.0)
+        margins = jnp.where(fixed[:, None], -jnp.abs(plain), plain) / jnp.where(terms > 0, terms, 1.0)
         low = jnp.minimum(low, jnp.min(jnp.where(counted[:, None], margins, jnp.inf), axis=0))
         high = jnp.maximum(high, jnp.max(jnp.where(counted[:, None], margins, -jnp.inf), axis=0))
     return Totals(

@@ -82,7 +82,7 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     if y is None:
         raise ValueError("y is missing")
     refuse_other_rows({"X": X, "y": y, "weights": weights, "offset": offset})
-    arrays = {"X": _numbers("X", X), "y": _numbers("y", y)}
+    arrays = {"X": numbers("X", X), "y": numbers("y", y)}
     if arrays["X"].ndim < 2:
         raise ValueError(f"X must have the shape (..., rows, columns); it has {arrays['X'].shape}")
     if arrays["y"].ndim < 1:
@@ -91,13 +91,13 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     if m == 0:
         raise ValueError(f"X has no rows: its shape is {arrays['X'].shape}")
     for name, given in (("weights", weights), ("offset", offset)):
-        arrays[name] = _numbers(name, [float(name == "weights")] if given is None else given)
+        arrays[name] = numbers(name, [float(name == "weights")] if given is None else given)
         if arrays[name].ndim < 1:
             raise ValueError(f"{name} must have the shape (..., rows); it is a single number")
     for name in ("y", *(name for name, given in (("weights", weights), ("offset", offset)) if given is not None)):
         if arrays[name].shape[-1] != m:
             raise ValueError(wrong_rows(name, arrays[name].shape, m))
-    arrays["ridge"] = _numbers("ridge", ridge)
+    arrays["ridge"] = numbers("ridge", ridge)
 
     own = {"X": 2, "ridge": 0}
     leads = {name: array.shape[: array.ndim - own.get(name, 1)] for name, array in arrays.items()}
@@ -169,7 +169,8 @@ def standardise(X: Array, intercept: bool) -> Columns:
     center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(p, X.dtype)
     Z = X.T - center[:, None]
     largest = jnp.max(jnp.abs(Z), axis=1, initial=0.0)
-    varies = largest > 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
+    constant = largest <= 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
+    varies = ~constant | jnp.isinf(largest)  # nan and inf are to be seen in Z
     scale = jnp.where(varies, power_of_two(jnp.where(varies, largest, 1.0)), 1.0)
     Z = jnp.where(varies[:, None], Z / scale[:, None], 0.0)
     return Columns(jnp.concatenate([jnp.ones((1, m), X.dtype), Z]) if intercept else Z, center, scale)
@@ -194,6 +195,14 @@ def back(columns: Columns, intercept: bool, theta: Array) -> Array:
     return jnp.concatenate([first, params], axis=-1)
 
 
+def moved_back(columns: Columns, intercept: bool, theta: Array) -> Array:
+    """``back`` undone for theta (classes, q), for scales of 1."""
+    if not intercept:
+        return theta
+    first = theta[:, :1] + jnp.sum(columns.center[None, :] * theta[:, 1:], axis=1, keepdims=True)
+    return jnp.concatenate([first, theta[:, 1:]], axis=1)
+
+
 def _of_few_bits(values: Array) -> Array:
     """Rounded to half the bits of its dtype."""
     values = lax.stop_gradient(values)
@@ -215,7 +224,7 @@ def widest(*arrays: Any) -> Any:
     return double if not kinds or max(kinds) == 64 else jnp.dtype("float32")  # half precision is for storage
 
 
-def _numbers(name: str, given: Any) -> Any:
+def numbers(name: str, given: Any) -> Any:
     """A NumPy or JAX array of real numbers."""
     array = given if isinstance(given, (np.ndarray, jax.Array)) else np.asarray(given)
     if array.dtype == object:

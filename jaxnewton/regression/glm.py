@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnewton import checks, linalg
 from jaxnewton.door import Task, outcome_of_one, outcomes_of_many
@@ -28,6 +29,7 @@ from jaxnewton.regression.data import (
 )
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
+from jaxnewton.regression.fitting import fitted
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.rows import is_large
@@ -121,7 +123,7 @@ def glm(
     chosen, means = family_and_link(family, link)
     intercept = checks.flag("intercept", intercept)
     problem, response = Likelihood(chosen, means), Predictor(chosen, means)
-    if is_large(X):
+    if is_large(X, y, weights, offset, ridge):
         fields, nit = blocks.fit(
             problem, X, y, weights, offset, ridge=ridge, intercept=intercept, tol=tol, max_steps=max_steps
         )
@@ -129,11 +131,8 @@ def glm(
     data, stack = gather(X, y, weights, offset, ridge)
     if not is_traced(data.y):
         refuse_values("y", data.y, *chosen.wrong(at_hand(data.y)))
-    columns, penalty, start = _prepare(problem, intercept, stack, data)
-    args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    found = fit_likelihood(problem, start, args, stack, tol, max_steps)
-    fields = _infer(problem, intercept, stack, data, columns, penalty, found)
-    return as_fit(stack, fields, found.nit, response, chosen.dispersed, frame_columns(X))
+    fields, nit = fitted(_fit, (problem, intercept, *rules(tol, max_steps)), stack, data)
+    return as_fit(stack, fields, nit, response, chosen.dispersed, frame_columns(X))
 
 
 def logistic(
@@ -214,13 +213,30 @@ def solve(
     task = Task(lambda structure, given: (problem, given), lambda n: solver, hessians=True)
     if not stack.lead:
         return outcome_of_one(task, start, args, tol=tol, max_steps=max_steps)
-    return outcomes_of_many(task, start, args, args_axes=axes, tol=tol, max_steps=max_steps)
+    devices = 1 if is_traced(args) else None
+    return outcomes_of_many(task, start, args, args_axes=axes, tol=tol, max_steps=max_steps, devices=devices)
+
+
+def rules(tol: Any, max_steps: Any) -> tuple[Any, int]:
+    """Checked, and hashable where they are not traced."""
+    tol = None if tol is None else checks.positive_number("tol", tol)
+    return tol, checks.positive("max_steps", max_steps) or MAX_STEPS
 
 
 def fit_likelihood(problem: Problem, start: Array, args: Any, stack: Stack, tol: Any, max_steps: Any) -> Outcome:
     """``solve`` as likelihoods are."""
-    max_steps = MAX_STEPS if max_steps is None else max_steps
     return solve(problem, Newton(), start, args, arg_axes(stack), stack, tol=tol, max_steps=max_steps)
+
+
+def _fit(
+    problem: Likelihood, intercept: bool, tol: Any, max_steps: int, look: bool, stack: Stack, data: Data
+) -> tuple[tuple[Fields, Array], Array]:
+    """As ``fitted`` wants it: the fields and the trips."""
+    columns, penalty, start = _prepare(problem, intercept, stack, data)
+    args = (columns.Z, data.y, data.weights, data.offset, penalty)
+    found = fit_likelihood(problem, start, args, stack, tol, max_steps)
+    fields, doubtful = _infer(problem, intercept, look, stack, data, columns, penalty, found)
+    return (fields, found.nit), doubtful
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -253,22 +269,24 @@ def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Ar
         return jnp.zeros(q, Z.dtype)
     eta = links(problem, y, sums[:2]) - offset
     root = jnp.sqrt(weights)
-    return jnp.linalg.lstsq((root[None, :] * Z).T, root * eta)[0]
+    system = lax.stop_gradient(((root[None, :] * Z).T, root * eta))
+    return linalg.one_by_one(lambda A, b: jnp.linalg.lstsq(A, b)[0])(*system)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _infer(
     problem: Likelihood,
     intercept: bool,
+    look: bool,
     stack: Stack,
     data: Data,
     columns: Columns,
     penalty: Array,
     found: Outcome,
-) -> Fields:
+) -> tuple[Fields, Array]:
     of, each = stack.axis, arg_axes(stack)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    end, found = inference.conclude(problem, stack, intercept, data.X, columns, each, args, found)
+    end, found, doubtful = inference.conclude(problem, look, stack, intercept, data.X, columns, each, args, found)
 
     family, whole = problem.family, problem.family.dispersed  # only then are the rows gone through once more
 
@@ -287,4 +305,5 @@ def _infer(
         return loglik, jnp.maximum(deviance, 0.0), dispersion, rows
 
     loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, found.fun, *args)
-    return inference.fields(end, intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows)
+    fields = inference.fields(end, intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows)
+    return fields, doubtful

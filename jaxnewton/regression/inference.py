@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnewton import linalg
 from jaxnewton.loop import over_lanes
-from jaxnewton.regression.data import Columns, Stack, back, over_stack, power_of_two
+from jaxnewton.regression.data import Columns, Stack, back, power_of_two
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.scrutiny import Closer, Model, scrutinise
 from jaxnewton.solvers.common import resolution
@@ -38,7 +39,9 @@ def invert(H: Array) -> tuple[Array, Array]:
     d = H.shape[-1]
     units = _units(H)
     square = units[:, :, None] * units[:, None, :]
-    if linalg.unrolls(linalg.UNROLL_LDL, d):
+    if H.shape[0] == 1:  # quick to compile, and what loops over a batch has no derivative
+        inverse, definite = (leaf[None] for leaf in _inverse_by_cholesky(H[0] / square[0]))
+    elif linalg.unrolls(linalg.UNROLL_LDL, d):
         inverse, definite = over_lanes(_inverse_unrolled)(jnp.moveaxis(H / square, 0, -1))
         inverse = jnp.moveaxis(inverse, -1, 0)
     else:
@@ -101,14 +104,28 @@ class Evidence(NamedTuple):
     known: Array  # all that went in and came out is finite
     singular: Array  # some coefficients are not determined
     settled: Array  # a further step would change nothing that can be told
-    restless: Array  # it would move some mean for good, as where no estimate exists
     separated: Array
+    restless: Any = np.False_  # it would move some mean for good, as where no estimate exists
 
 
 def conclude(
-    model: Model, stack: Stack, intercept: bool, X: Array, columns: Columns, axes: Any, args: Any, found: Outcome
-) -> tuple[Conclusion, Outcome]:
-    """What a solve has come to, and its end, made more precise where that was doubtful; ``axes``: of args."""
+    model: Model,
+    look: bool,
+    stack: Stack,
+    intercept: bool,
+    X: Array,
+    columns: Columns,
+    axes: Any,
+    args: Any,
+    found: Outcome,
+) -> tuple[Conclusion, Outcome, Array]:
+    """What a solve has come to, its end, and which fits are in doubt.
+
+    Args:
+        look: whether these are looked at more closely, which makes their ends more precise; else what is said of them
+            is not to be used.
+        axes: of args.
+    """
     of, H = stack.axis, found.H
     if not stack.lead:  # a batch is not differentiable; one fit is, its uncertainty too
         H = model.evaluate(found.x, args, Needs.HESSIAN).H
@@ -121,32 +138,32 @@ def conclude(
 
     determined = lax.cond(jnp.any(penalty > 0), by_data_alone, lambda: definite)
     known = jnp.isfinite(found.fun) & jnp.all(jnp.isfinite(found.x), axis=-1)
-    known = known & over_stack(lambda X: jnp.all(jnp.isfinite(X)), (stack.axes.X,), X)
     doubtful = known & (~succeeded(found.status) | ~definite | ~determined | (model.separable & vague(inverse)))
-
-    def look(X: Array, columns: Columns, theta: Array, status: Array, *args: Array) -> Closer:
-        return scrutinise(model, intercept, X, columns, theta, status, args)
-
-    ways = (stack.axes.X, stack.axes.X, of, of, *axes)
-    seen = of_some(look, doubtful, ways, (X, columns, found.x, found.status, *args))
-    theta, fun, inner = (
-        jnp.where(doubtful.reshape(*doubtful.shape, *(1 for _ in range(rank))), new, old)
-        for rank, new, old in (
-            (1, found.x + lax.stop_gradient(seen.theta - found.x), found.x),
-            (0, found.fun + lax.stop_gradient(seen.fun - found.fun), found.fun),
-            (2, seen.inverse - seen.inverse @ (H - lax.stop_gradient(H)) @ seen.inverse, inverse),
-        )
-    )
-    evidence = Evidence(known, seen.singular, seen.settled, seen.restless & model.separable, seen.separated)
 
     def to_columns_of_X(theta: Array) -> Array:
         every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-2])
         return back(columns, intercept, every_class).reshape(theta.shape)
 
+    if not look:
+        status = jnp.where(known, found.status, jnp.int32(Status.NONFINITE))
+        rank, nowhere = jnp.full(status.shape, d, jnp.int32), jnp.zeros_like(found.x)
+        return conclusion(to_columns_of_X, found.x, inverse, rank, status, nowhere), found, doubtful
+
+    def closer(X: Array, columns: Columns, theta: Array, status: Array, *args: Array) -> Closer:
+        return scrutinise(model, intercept, X, columns, theta, status, args)
+
+    its_axes = (stack.axes.X, stack.axes.X, of, of, *axes)
+    seen = of_some(closer, doubtful, its_axes, (X, columns, found.x, found.status, *args))
+    theta = jnp.where(doubtful[..., None], found.x + lax.stop_gradient(seen.theta - found.x), found.x)
+    fun = jnp.where(doubtful, found.fun + lax.stop_gradient(seen.fun - found.fun), found.fun)
+    if not stack.lead:
+        seen = seen._replace(inverse=seen.inverse - seen.inverse @ (H - lax.stop_gradient(H)) @ seen.inverse)
+    inner = jnp.where(doubtful[..., None, None], seen.inverse, inverse)
+    evidence = Evidence(known, seen.singular, seen.settled, seen.separated, seen.restless & model.separable)
     status = jnp.where(doubtful | ~known, verdict(found.status, evidence), found.status)
     rank = jnp.where(doubtful, seen.rank, d)
     end = conclusion(to_columns_of_X, theta, inner, rank, status, seen.direction)
-    return end, found._replace(x=theta, fun=fun)
+    return end, found._replace(x=theta, fun=fun), doubtful
 
 
 def of_some(fn: Callable[..., Closer], wanted: Array, axes: tuple[Any, ...], args: tuple[Any, ...]) -> Closer:
@@ -182,13 +199,13 @@ def of_some(fn: Callable[..., Closer], wanted: Array, axes: tuple[Any, ...], arg
 
 def verdict(status: Array, evidence: Evidence) -> Array:
     """A status, by what else is known of its end."""
-    known, singular, settled, restless, separated = evidence
+    known, singular, settled, separated, restless = evidence
     well = succeeded(status)
     at_end = well | (settled & ~restless)
     for happened, better in (  # a later line outweighs an earlier one
         (~well & at_end, Status.NOISE_FLOOR),
         (well & restless, Status.DIVERGED),
-        (~at_end & ~singular & (status == Status.SINGULAR), Status.MAX_STEPS),
+        (~at_end & ~singular & (status == Status.SINGULAR), Status.LINE_SEARCH_FAILED),  # it was the steps' rounding
         (at_end & singular, Status.SINGULAR),
         (separated, Status.SEPARATED),
         (~known, Status.NONFINITE),

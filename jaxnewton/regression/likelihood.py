@@ -12,7 +12,7 @@ from jax import lax
 from jaxnewton.problem import Problem
 from jaxnewton.regression.families import Family
 from jaxnewton.regression.links import Link
-from jaxnewton.regression.scrutiny import Sides
+from jaxnewton.regression.separation import Sides
 from jaxnewton.types import Array, Evaluation, Needs
 
 MAX_STEPS = 100  # most trips by default; a separated fit spends them all

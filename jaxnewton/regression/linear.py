@@ -80,7 +80,7 @@ def linear(
     intercept = checks.flag("intercept", intercept)
     if isinstance(X, Blocks) and method != "qr":
         raise ValueError(f'method must be "qr" for jn.regression.Blocks, which are never whole; it is {method!r}')
-    if is_large(X) and method == "qr":
+    if method == "qr" and is_large(X, y, weights, offset, ridge):
         squares = Likelihood(LINE.family, LINE.link)
         fields, nit = blocks.fit(
             squares, X, y, weights, offset, ridge=ridge, intercept=intercept, tol=None, max_steps=None

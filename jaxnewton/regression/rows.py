@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton import checks
-from jaxnewton.regression.data import refuse_numbers, refuse_values, wrong_rows
+from jaxnewton.regression.data import numbers, refuse_numbers, refuse_values, wrong_rows
 from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.types import is_traced
 
@@ -41,11 +41,16 @@ class Block(NamedTuple):
     offset: Any  # (k,)
 
 
-def is_large(X: Any) -> bool:
-    """Whether one fit of X is to go through it in blocks."""
+def is_large(X: Any, *others: Any) -> bool:
+    """Whether X is to be gone through in blocks: by one fit, whose numbers are all known.
+
+    Args:
+        others: y, weights and offset, and numbers for all rows.
+    """
     if isinstance(X, Blocks):
         return True
-    return isinstance(X, (np.ndarray, jax.Array)) and not is_traced(X) and X.ndim == 2 and X.size > LARGE
+    large = isinstance(X, (np.ndarray, jax.Array)) and X.ndim == 2 and X.size > LARGE
+    return large and not is_traced((X, others)) and all(np.ndim(part) <= 1 for part in others)
 
 
 def reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[tuple[int, Block]]]:
@@ -55,10 +60,10 @@ def reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[t
             raise ValueError("data in jn.regression.Blocks bring their own y, weights and offset: leave these None")
         return functools.partial(_from_source, X.source)
     parts = {"y": y, "weights": weights, "offset": offset}
-    m, p = X.shape
+    m, p = numbers("X", X).shape
     for name, part in parts.items():
         if part is not None:
-            parts[name] = part if hasattr(part, "shape") else np.asarray(part)
+            parts[name] = numbers(name, part)
             if parts[name].shape != (m,):
                 raise ValueError(wrong_rows(name, parts[name].shape, m))
     if parts["y"] is None:
@@ -94,8 +99,11 @@ def _from_source(source: Callable[[], Iterable[Any]]) -> Iterator[tuple[int, Blo
     for given in source():
         if not isinstance(given, tuple) or not 2 <= len(given) <= 4:
             raise TypeError("a block must be a tuple (X, y), (X, y, weights) or (X, y, weights, offset)")
-        X, y = np.asarray(given[0]), np.asarray(given[1])
-        others = [None if part is None else np.asarray(part) for part in given[2:]]
+        X, y = numbers("X", given[0]), numbers("y", given[1])
+        named = zip(("weights", "offset"), given[2:], strict=False)
+        others = [None if part is None else numbers(name, part) for name, part in named]
+        if not X.shape[0]:
+            continue
         size = size if X.shape[0] <= size else X.shape[0]
         yield len(X), _padded(size, X, y, *others, *(None for _ in range(2 - len(others))))
 

@@ -10,17 +10,12 @@ from jax import lax
 
 from jaxnewton.problem import Problem
 from jaxnewton.regression.data import Columns, back
+from jaxnewton.regression.factor import Factor
+from jaxnewton.regression.separation import Sides, middles, separates
+from jaxnewton.solvers.common import keep
 from jaxnewton.types import Array, Needs, Status
 
 POLISHES = 4  # Newton's steps by the rows' factor, after the solver
-ROOTS = (2, 3, 4)  # of eps: how near 0 a margin, relative to its terms, is taken to be meant as 0
-
-
-class Sides(NamedTuple):
-    """What a direction must do for the likelihood to rise along it for ever (Albert & Anderson 1984)."""
-
-    rows: Array  # (r, d): their products with it are at least 0, and not all 0
-    tied: Array  # (r,) bool: this product is 0
 
 
 class Model(Problem, Protocol):
@@ -58,56 +53,14 @@ class Closer(NamedTuple):
     restless: Array  # () bool: it would move some mean for good, as where no estimate exists
 
 
-class Factor(NamedTuple):
-    """The singular values of a matrix (r, d) whose columns are brought to a length of 1."""
+class Place(NamedTuple):
+    """A point, and Newton's step from it by the rows' factor."""
 
-    norms: Array  # (d,) of the columns; 1 for a column of zeros
-    values: Array  # (d,) descending; 0 where not beyond rounding
-    ways: Array  # (d, d) right singular vectors, one a row
-
-    @classmethod
-    def of(cls, A: Array) -> Factor:
-        d = A.shape[1]
-        largest = jnp.max(jnp.abs(A), axis=0, initial=0.0)
-        largest = jnp.where(largest > 0, largest, 1.0)
-        norms = largest * jnp.sqrt(jnp.sum((A / largest[None, :]) ** 2, axis=0))
-        norms = jnp.where(norms > 0, norms, 1.0)
-        R = jnp.linalg.qr(jnp.pad(A / norms[None, :], ((0, max(d - A.shape[0], 0)), (0, 0))), mode="r")
-        usable = jnp.all(jnp.isfinite(R))
-        _, s, ways = jnp.linalg.svd(jnp.where(usable, R, jnp.eye(d, dtype=A.dtype)))
-        kept = usable & (s > 10 * d * jnp.finfo(A.dtype).eps * s[0])
-        return cls(norms, jnp.where(kept, s, 0.0), ways)
-
-    @property
-    def rank(self) -> Array:
-        return jnp.sum(self.values > 0, dtype=jnp.int32)
-
-    @property
-    def null(self) -> Array:
-        """What comes nearest to being taken to 0."""
-        return self.ways[-1] / self.norms
-
-    def within(self, v: Array) -> Array:
-        """v less what the matrix takes to 0."""
-        part = jnp.where(self.values > 0, self.ways @ (v * self.norms), 0.0)
-        return (part @ self.ways) / self.norms
-
-    def without(self, v: Array) -> Array:
-        """v less what the matrix does not take to 0."""
-        part = jnp.where(self.values > 0, 0.0, self.ways @ (v * self.norms))
-        return (part @ self.ways) / self.norms
-
-    def solve(self, b: Array) -> Array:
-        """The shortest x with A'A x = b."""
-        return ((self._inverse_squares() * (self.ways @ (b / self.norms))) @ self.ways) / self.norms
-
-    def inverse(self) -> Array:
-        """Of A'A, where it has one."""
-        ways = self.ways / self.norms[None, :]
-        return ways.T @ (self._inverse_squares()[:, None] * ways)
-
-    def _inverse_squares(self) -> Array:
-        return jnp.where(self.values > 0, 1 / jnp.where(self.values > 0, self.values, 1.0) ** 2, 0.0)
+    theta: Array  # (d,)
+    f: Array  # ()
+    step: Array  # (d,)
+    gain: Array  # () what the step promises, twice
+    factor: Factor  # of the information
 
 
 def scrutinise(
@@ -117,99 +70,74 @@ def scrutinise(
     Z, y, weights, _, penalty = args
     q, d = Z.shape[0], theta.shape[0]
     classes = d // q
+    eps = float(jnp.finfo(theta.dtype).eps)
     counted = jnp.broadcast_to(weights > 0, y.shape)
-    own = Factor.of(jnp.where(counted[:, None], Z.T, 0.0))
-    eps = jnp.finfo(theta.dtype).eps
-
-    def newton(theta: Array) -> tuple[Array, Factor, Array, Array]:
-        at, factor = model.evaluate(theta, args, Needs.GRADIENT), Factor.of(model.root(theta, args))
-        return factor.solve(-at.g), factor, at.f, at.g
-
-    def polish(theta: Array) -> Array:
-        step, _, f, _ = newton(theta)
-        further = model.evaluate(theta + step, args, Needs.GRADIENT).f
-        return jnp.where(further <= f + 10 * eps * jnp.abs(f), theta + step, theta)
-
+    of_data = Factor.of(jnp.where(counted[:, None], Z.T, 0.0))
     out_of_trips = (status == Status.MAX_STEPS) | (status == Status.NONFINITE)  # more were not granted
-    theta = lax.fori_loop(0, POLISHES, lambda _, at: jnp.where(out_of_trips, at, polish(at)), theta)
-    step, factor, f, g = newton(theta)
-    moved, level = (jnp.abs(v.reshape(classes, q) @ Z) for v in (step, theta))
-    further = jnp.max(jnp.where(counted[None, :], moved - 1e-3 * level, 0.0))
+    end = _polished(model, theta, args, jnp.where(out_of_trips, 0, POLISHES))
+
+    def by_class(v: Array) -> Array:
+        return v.reshape(classes, q)
+
+    moves, levels = (jnp.where(counted[None, :], jnp.abs(by_class(v) @ Z), 0.0) for v in (end.step, end.theta))
 
     separated, way = jnp.zeros((), bool), jnp.zeros_like(theta)
     if model.separable:
         free = jnp.tile(penalty == 0, classes)  # a ridge holds the others back
-        ends = [jnp.where(free, v, 0.0).reshape(classes, q) for v in (theta, step)]
-        ends = [back(columns, intercept, jax.vmap(own.within)(v)).reshape(d) for v in ends]
-        separated, way = separates(model, intercept, jnp.where(counted[:, None], X, 0.0), counted, y, *ends)
+        ways = [jax.vmap(of_data.within)(by_class(jnp.where(free, v, 0.0))) for v in (end.theta, end.step)]
+        ways = [back(columns, intercept, v).reshape(d) for v in ways]
 
-    first = jnp.zeros((classes, q), theta.dtype).at[0].set(own.null).reshape(d)
-    singular, rank = factor.rank < d, own.rank * classes
-    null = back(columns, intercept, jnp.where(own.rank < q, first, factor.null).reshape(classes, q)).reshape(d)
+        def look() -> tuple[Array, Array]:
+            frame = middles(jnp.where(counted[:, None], X, 0.0), intercept)
+            design = X - frame.center[None, :]
+            ones = jnp.ones((X.shape[0], int(intercept)), X.dtype)
+            design = jnp.concatenate([ones, design], axis=1)
+            sides = model.sides(jnp.where(counted[:, None], design, 0.0), y)
+            return separates(sides, frame, intercept, *ways)
+
+        # where the likelihood rises for ever, steps go on moving some mean
+        moving = jnp.max(moves, initial=0.0) > eps**0.25
+        separated, way = lax.while_loop(
+            lambda carry: carry[0], lambda _: (jnp.zeros((), bool), look()), (moving, (separated, way))
+        )[1]
+
+    first = jnp.zeros((classes, q), theta.dtype).at[0].set(of_data.null)
+    null = jnp.where(of_data.rank < q, first, by_class(end.factor.null))
+    singular, rank = end.factor.rank < d, of_data.rank * classes
     return Closer(
-        theta=theta,
-        fun=f,
-        inverse=jnp.where(singular, jnp.nan, factor.inverse()),
-        rank=jnp.where(singular & ~separated, jnp.minimum(rank, factor.rank), rank).astype(jnp.int32),
+        theta=end.theta,
+        fun=end.f,
+        inverse=jnp.where(singular, jnp.nan, end.factor.inverse()),
+        rank=jnp.where(singular & ~separated, jnp.minimum(rank, end.factor.rank), rank).astype(jnp.int32),
         singular=singular,
         separated=separated,
-        direction=jnp.where(separated, way, null),
-        settled=settled(-jnp.sum(g * step), f),
-        restless=further > 0.1,
+        direction=jnp.where(separated, way, back(columns, intercept, null).reshape(d)),
+        settled=settled(end.gain, end.f),
+        restless=jnp.max(moves - 1e-3 * levels, initial=0.0) > 0.1,
     )
+
+
+def _polished(model: Model, theta: Array, args: tuple[Any, ...], most: Array) -> Place:
+    """Where at most ``most`` of Newton's steps by the rows' factor lead to, which end when none gains anything."""
+    d, eps = theta.shape[0], float(jnp.finfo(theta.dtype).eps)
+
+    def further(carry: tuple[Array, Array, Place]) -> tuple[Array, Array, Place]:
+        trips, _, here = carry
+        theta = here.theta + here.step
+        at, factor = model.evaluate(theta, args, Needs.GRADIENT), Factor.of(model.root(theta, args))
+        step = factor.solve(-at.g)
+        there = Place(theta, at.f, step, -jnp.sum(at.g * step), factor)
+        better = (trips == 0) | (there.f <= here.f + 10 * eps * jnp.abs(here.f))
+        return trips + 1, better & ~settled(there.gain, there.f), keep(better, there, here)
+
+    nowhere = Factor(*(jnp.zeros(shape, theta.dtype) for shape in ((d,), (d,), (d, d))))
+    start = Place(theta, jnp.zeros_like(theta[0]), jnp.zeros_like(theta), jnp.zeros_like(theta[0]), nowhere)
+    _, _, end = lax.while_loop(
+        lambda carry: carry[1] & (carry[0] <= most), further, (jnp.int32(0), jnp.ones((), bool), start)
+    )
+    return end
 
 
 def settled(gain: Array, f: Array) -> Array:
     """Whether what a further step promises is within the rounding of f, and no standard error would show it."""
     return gain <= jnp.minimum(20 * jnp.finfo(f.dtype).eps * jnp.abs(f), 1e-4)
-
-
-def separates(
-    model: Model, intercept: bool, X: Array, counted: Array, y: Array, theta: Array, step: Array
-) -> tuple[Array, Array]:
-    """Whether theta (d,), or the step from it put right, is a direction that separates, and which.
-
-    A step keeps the rows of the plane between in it but nearly: what moves them is projected out. Which these are is
-    guessed in several ways; what comes of it is held against all rows.
-    """
-    d, eps = theta.shape[0], float(jnp.finfo(X.dtype).eps)
-    frame = middles(X, intercept)
-    design = X - frame.center[None, :]
-    design = jnp.concatenate([jnp.ones((X.shape[0], 1), X.dtype), design], axis=1) if intercept else design
-    rows, tied = model.sides(jnp.where(counted[:, None], design, 0.0), y)
-    classes, tight = (-1, X.shape[1] + intercept), 100 * d * eps
-
-    def margins(way: Array) -> tuple[Array, Array]:
-        return rows @ way, jnp.abs(rows) @ jnp.abs(way)
-
-    def put_right(way: Array, of_terms: Array, of_largest: Array) -> tuple[Array, Array]:
-        moved, terms = margins(way)
-        near = jnp.maximum(of_terms * terms, of_largest * jnp.max(jnp.abs(moved)))
-        right = Factor.of(jnp.where((tied | (jnp.abs(moved) <= near))[:, None], rows, 0.0)).without(way)
-        ahead, of = margins(right)
-        kept = jnp.max(of / jnp.where(terms > 0, terms, 1.0)) > eps**0.5  # or it is rounding's
-        held = jnp.all(jnp.where(tied, jnp.abs(ahead) <= tight * of, ahead >= -tight * of))
-        return kept & held & jnp.any(~tied & (ahead > 10 * tight * of)), right
-
-    guesses = [(theta, 0.0, 0.0)]
-    guesses += [(step, eps ** (1 / root), eps ** (1 / root) * some) for root in ROOTS for some in (0.0, 1.0)]
-    ways = jnp.stack([way for way, *_ in guesses])
-    of_terms, of_largest = jnp.asarray([near for _, *near in guesses], X.dtype).T
-    there = jax.vmap(lambda way: to(frame, intercept, way.reshape(classes)).reshape(d))(ways)
-    found, ways = jax.vmap(put_right)(there, of_terms, of_largest)
-    way = back(frame, intercept, ways[jnp.argmax(found)].reshape(classes)).reshape(d)
-    return jnp.any(found), jnp.where(jnp.any(found), way, 0.0)
-
-
-def middles(X: Array, intercept: bool) -> Columns:
-    """X less the columns' medians, where most rows are: of their products with a direction few digits are lost."""
-    center = jnp.sort(X, axis=0)[X.shape[0] // 2] if intercept else jnp.zeros(X.shape[1], X.dtype)
-    return Columns(X.T[:, :0], center, jnp.ones_like(center))
-
-
-def to(frame: Columns, intercept: bool, way: Array) -> Array:
-    """``back`` undone, for scales of 1."""
-    if not intercept:
-        return way
-    first = way[:, :1] + jnp.sum(frame.center[None, :] * way[:, 1:], axis=1, keepdims=True)
-    return jnp.concatenate([first, way[:, 1:]], axis=1)

@@ -15,9 +15,10 @@ from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
 from jaxnewton.regression.data import Columns, Data, Stack, frame_columns, gather, over_stack, refuse_values
 from jaxnewton.regression.fit import Fields, Fit, as_fit
-from jaxnewton.regression.glm import arg_axes, fit_likelihood, linear_predictor, prepare
+from jaxnewton.regression.fitting import fitted
+from jaxnewton.regression.glm import arg_axes, fit_likelihood, linear_predictor, prepare, rules
 from jaxnewton.regression.rows import Blocks
-from jaxnewton.regression.scrutiny import Sides
+from jaxnewton.regression.separation import Sides
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
@@ -171,29 +172,37 @@ def softmax(
     if isinstance(reference, bool) or not isinstance(reference, (int, np.integer)) or not 0 <= reference < classes:
         raise ValueError(f"reference must be a class number from 0 to {classes - 1}; it is {reference!r}")
     problem = Multinomial(int(classes), int(reference))
+    fields, nit = fitted(_fit, (problem, intercept, *rules(tol, max_steps)), stack, data)
+    return as_fit(stack, fields, nit, Classes(problem.classes, problem.reference), False, frame_columns(X))
+
+
+def _fit(
+    problem: Multinomial, intercept: bool, tol: Any, max_steps: int, look: bool, stack: Stack, data: Data
+) -> tuple[tuple[Fields, Array], Array]:
+    """As ``fitted`` wants it: the fields and the trips."""
     columns, penalty = prepare(intercept, stack, data)
-    q = columns.Z.shape[-2]
     lead = (stack.fits,) if stack.lead else ()
-    start = jnp.zeros((*lead, (classes - 1) * q), columns.Z.dtype)
+    start = jnp.zeros((*lead, (problem.classes - 1) * columns.Z.shape[-2]), columns.Z.dtype)
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)
-    fields = _infer(problem, intercept, stack, data, columns, penalty, found)
-    return as_fit(stack, fields, found.nit, Classes(problem.classes, problem.reference), False, frame_columns(X))
+    fields, doubtful = _infer(problem, intercept, look, stack, data, columns, penalty, found)
+    return (fields, found.nit), doubtful
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _infer(
     problem: Multinomial,
     intercept: bool,
+    look: bool,
     stack: Stack,
     data: Data,
     columns: Columns,
     penalty: Array,
     found: Outcome,
-) -> Fields:
+) -> tuple[Fields, Array]:
     of, each, others = stack.axis, arg_axes(stack), problem.classes - 1
     args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    end, found = inference.conclude(problem, stack, intercept, data.X, columns, each, args, found)
+    end, found, doubtful = inference.conclude(problem, look, stack, intercept, data.X, columns, each, args, found)
 
     def rest(theta: Array, *args: Array) -> tuple[Array, Array]:
         at = problem.evaluate(theta, (*args[:4], jnp.zeros_like(args[4])), Needs.GRADIENT)
@@ -202,7 +211,7 @@ def _infer(
     loglik, rows = over_stack(rest, (of, *each), found.x, *args)
     coefficients = end.theta.reshape(*end.theta.shape[:-1], others, -1)
     coefficients = jnp.swapaxes(coefficients, -1, -2)
-    return Fields(
+    fields = Fields(
         params=coefficients[..., 1:, :] if intercept else coefficients,
         intercept=coefficients[..., 0, :] if intercept else None,
         joint_covariance=end.covariance,
@@ -214,3 +223,4 @@ def _infer(
         status=end.status,
         direction=end.direction,
     )
+    return fields, doubtful
