@@ -58,7 +58,7 @@ def assert_same(fit, other, rtol=1e-9):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("ridge", [0.0, 3.0])
+@pytest.mark.parametrize("ridge", [pytest.param(0.0, marks=pytest.mark.slow), 3.0])
 def test_as_at_once(family, ridge, monkeypatch):
     X, y, weights, offset = data(family)
     options = {"family": family, "link": FAMILIES[family], "ridge": ridge}
@@ -78,7 +78,10 @@ NO_INTERCEPT = [("gamma", None), ("gamma", "identity"), ("poisson", "identity"),
                 ("binomial", "identity"), ("inverse-gaussian", None)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("family", "link"), NO_INTERCEPT)
+@pytest.mark.parametrize(
+    ("family", "link"),
+    [pytest.param(*case, marks=pytest.mark.slow if case in NO_INTERCEPT[2:] else ()) for case in NO_INTERCEPT],
+)
 def test_without_an_intercept(family, link, monkeypatch):
     """Where a mean of 0 is none, the fit does not start from there."""
     rng = np.random.default_rng(3)
@@ -102,7 +105,7 @@ def test_without_an_intercept(family, link, monkeypatch):
         np.testing.assert_allclose(getattr(found, field), getattr(whole, field), rtol=1e-7, err_msg=field)
 
 
-@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("intercept", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_linear_of_least_norm(intercept, monkeypatch):
     X, y, weights, offset = data("gaussian")
     X = np.column_stack([X, X[:, 0] - 0.1 * X[:, 1], 2 * X[:, 2]])

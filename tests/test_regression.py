@@ -324,6 +324,7 @@ def test_shares_of_trials():
     np.testing.assert_allclose(fit.aic, 6 - 2 * np.sum(pieces), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_coefficient_of_trials():
     """In a stack, in single precision, and with a derivative; of weighted 0s and 1s it is 1."""
     X, y, weights, _, _ = observations("binomial", "logit")
@@ -523,6 +524,7 @@ def classes(seed=0):
     return X, np.argmax(X @ rng.normal(size=(P, 3)) + rng.gumbel(size=(M, 3)), axis=1)
 
 
+@pytest.mark.slow
 def test_softmax_does_not_depend_on_the_reference():
     """Nor does the penalty; a stack of ridges, and weights as repeated rows."""
     X, y = classes()
@@ -606,7 +608,9 @@ DIFFERENTIABLE = {  # params[0] as a function of what is observed, or of the row
 }
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "softmax" else ()) for name in DIFFERENTIABLE]
+)
 def test_derivatives_of_params(name):
     fun, y = DIFFERENTIABLE[name], observations("poisson", "log")[1] + 0.5
     way = np.random.default_rng(0).normal(size=M)

@@ -199,7 +199,7 @@ def test_what_is_not_refused():
         np.testing.assert_array_equal(linear(X.tolist(), given).params, want.params)
 
 
-@pytest.mark.parametrize("model", ["logistic", "poisson"])
+@pytest.mark.parametrize("model", ["logistic", pytest.param("poisson", marks=pytest.mark.slow)])
 def test_a_stack_over_ridge_alone(model):
     y, fit = MODELS[model][1], getattr(regression, model)
     ridges = np.array([[0.0, 1.0, 10.0], [2.0, 3.0, 4.0]])
@@ -469,7 +469,7 @@ def logarithm(x, p):
     return jax.numpy.log(p[0]) * x
 
 
-@pytest.mark.parametrize("starts", [[1.0, 1.0], np.ones((2, 2))])
+@pytest.mark.parametrize("starts", [[1.0, 1.0], pytest.param(np.ones((2, 2)), marks=pytest.mark.slow)])
 def test_a_parameter_that_changes_nothing_is_named(starts):
     fit = nonlinear(slope_alone, x, REAL, starts)
     assert (fit.status == Status.SINGULAR).all()
@@ -495,6 +495,7 @@ def test_a_maximum_of_the_squares_is_no_estimate(starts):
         np.testing.assert_allclose(fit.best.params, np.sqrt(3.5))
 
 
+@pytest.mark.slow
 def test_stacked_x_is_predicted_fit_by_fit():
     xs = np.stack([x, 2 * x, 3 * x])
     fit = nonlinear(line, xs, REAL, np.ones((3, 2)), x_stacked=True)

@@ -67,7 +67,7 @@ def test_skewed_classes_in_single_precision():
         np.testing.assert_allclose(fits[0].stderr, fits[1].stderr, rtol=1e-2)
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("dtype", ["f4", pytest.param("f8", marks=pytest.mark.slow)])
 def test_counts_that_are_all_zero(dtype):
     """Of a group, or of all rows; a column twice is another matter, and leaves rank and direction right."""
     rng = np.random.default_rng(1)
@@ -129,7 +129,7 @@ def test_linear_programmes_agree(model):
     assert not wrong, (sum(one[3] for one in told), wrong)
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("dtype", [pytest.param("f4", marks=pytest.mark.slow), "f8"])
 def test_a_column_twice_beside_a_direction_that_separates(dtype):
     """What is left of it after the projection is not decided by rounding."""
     for seed in range(6):

@@ -78,8 +78,7 @@ def fit(
     NaN and null are missing values. Exit status 0 only if the fit succeeded.
     """
     with refusing("fit"):
-        if plot is not None:
-            check_plot(plot)
+        check_plot(plot)
         if not 0 < level < 1:
             raise ValueError(f"--level must lie between 0 and 1; it is {level}")
         of = _family(model, family, link, dispersion)

@@ -113,9 +113,9 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
             refuse_numbers(name, array, lead=leads[name])
     if not is_traced(arrays["weights"]) and not (np.asarray(arrays["weights"]) > 0).any(axis=-1).all():
         raise ValueError("weights must not all be 0: no row is left")
-    given = {"weights": weights, "offset": offset, "ridge": ridge}
-    said = [array for name, array in arrays.items() if hasattr(given.get(name, X), "dtype") or name in ("X", "y")]
-    dtype = widest(*said)
+    options = {"weights": weights, "offset": offset, "ridge": ridge}
+    of_python = [name for name, option in options.items() if not hasattr(option, "dtype")]  # these have no dtype to say
+    dtype = widest(*(array for name, array in arrays.items() if name not in of_python))
     for name, array in arrays.items():
         if not is_traced(array):
             refuse_large(name, array, dtype)

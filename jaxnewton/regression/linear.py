@@ -152,7 +152,7 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
         inverse = jnp.where(singular, jnp.nan, inverse)
         loglik = LINE.family.loglik(data.y, data.y, 0.5 * squares, weights, dispersion, rows.astype(theta.dtype))
         coefficients = there(theta)
-        known = jnp.all(jnp.isfinite(coefficients)) & jnp.all(jnp.isfinite(data.X))  # what is traced was not checked
+        known = jnp.all(jnp.isfinite(coefficients))  # what is traced was not checked
         status = jnp.where(singular, Status.SINGULAR, Status.CONVERGED)
         return Fields(
             params=coefficients[1:] if intercept else coefficients,

@@ -169,9 +169,9 @@ def softmax(
         raise ValueError("classes must be given where y is traced")
     if classes < 2:
         raise ValueError(f"classes must be at least 2; it is {classes}")
-    if isinstance(reference, bool) or not isinstance(reference, (int, np.integer)) or not 0 <= reference < classes:
+    if checks.whole("reference", reference, 0) >= classes:
         raise ValueError(f"reference must be a class number from 0 to {classes - 1}; it is {reference!r}")
-    problem = Multinomial(int(classes), int(reference))
+    problem = Multinomial(classes, int(reference))
     fields, nit = fitted(_fit, (problem, intercept, *rules(tol, max_steps)), stack, data)
     return as_fit(stack, fields, nit, Classes(problem.classes, problem.reference), False, frame_columns(X))
 
