@@ -80,7 +80,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     still = moving & ((longest <= short * furthest) | ((longest <= short) & shrinking))
     within = largest <= rules.tol * scale
     small = within & (still | (state.if_stationary != Status.CONVERGED))
-    fading = jnp.where(started & within & ~small, lane.fading + 1, 0)
+    fading = jnp.where(started & within & ~small, lane.fading + jnp.where(refused, 0, 1), 0)
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
     end = jnp.int32(Status.LINE_SEARCH_FAILED)

@@ -329,3 +329,46 @@ def test_a_minimum_far_from_the_start_is_reached_in_float32():
 def test_least_squares_do_not_pass_off_their_model_as_the_hessian():
     found = jn.least_squares(lambda x: jnp.stack([x[0], x[0] ** 2 - 4]), [0.0], solver=jn.TrustRegion())
     assert np.isnan(found.curvature)
+
+
+TIES = {  # steps that come to a point of the same f beside the minimum: no evidence of one
+    "over a quartic": (lambda x: jnp.sum((x - 1) ** 2) + jnp.sum(x**4), 0.0, 0.5897545123),
+    "across": (lambda x: jnp.sum(jnp.sqrt(1 + x**2)), 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("solver", [None, jn.Newton(), jn.NewtonCG()])
+@pytest.mark.parametrize("name", TIES)
+def test_a_tie_is_no_minimum(name, solver, dtype):
+    fun, start, minimum = TIES[name]
+    found = jn.minimize(fun, np.full(2, start, dtype), solver=solver)
+    assert found.status == Status.CONVERGED
+    np.testing.assert_allclose(found.x, minimum, atol=1e-4 if dtype == "f4" else 1e-7)
+
+
+def freudenstein_roth(x):
+    return jnp.stack([x[0] - 13 + ((5 - x[1]) * x[1] - 2) * x[1], x[0] - 29 + ((x[1] + 1) * x[1] - 14) * x[1]])
+
+
+def jennrich_sampson(x):
+    k = jnp.arange(1.0, 11)
+    return 2 + 2 * k - (jnp.exp(k * x[0]) + jnp.exp(k * x[1]))
+
+
+@pytest.mark.parametrize(
+    ("residual", "start", "squares"),
+    [(freudenstein_roth, [0.5, -2.0], 48.98425368), (jennrich_sampson, [0.3, 0.4], 124.36218236)],
+)
+def test_steps_to_and_fro_come_to_an_end(residual, start, squares):
+    """Where residuals are large, J'J is half the Hessian or less, and full steps cross the minimum for ever."""
+    found = jn.least_squares(residual, start)
+    assert found.success
+    np.testing.assert_allclose(2 * found.fun, squares, rtol=1e-9)
+
+
+def test_the_least_sum_of_squares_is_not_the_way_to_infinity():
+    starts = np.stack(np.meshgrid(np.arange(-3, 3.5, 0.5), np.arange(-3, 3.5, 0.5)), -1).reshape(-1, 2)
+    found = jn.least_squares_batch(lambda x: jnp.stack([jnp.sqrt(1 + x[0] ** 2), x[1]]), starts)
+    assert Status.DIVERGED not in found.counts
+    np.testing.assert_allclose(found.fun, 0.5)

@@ -88,16 +88,20 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
     total = jnp.where(total > 0, total, 1.0)
 
     hidden = d + trial.noise + cancelled(state)
-    halved = jnp.max(jnp.abs(trial.g)) <= 0.5 * jnp.max(jnp.abs(state.g))
-    equal = trial.f == f
-    blind = state.full & (((state.predicted <= hidden) & (trial.f - f <= hidden)) | equal)
+    slopes = jnp.max(jnp.abs(trial.g)), jnp.max(jnp.abs(state.g))
+    halved = slopes[0] <= 0.5 * slopes[1]
+    equal, little = trial.f == f, state.predicted <= hidden
+    blind = state.full & ((little & (trial.f - f <= hidden)) | equal)
     same = (gained == 0) & (state.predicted == 0)
 
     gained = jnp.where((blind & halved) | same, jnp.maximum(gained, total), gained)
     ok = finite(trial, norm)
     rho = jnp.where(ok, gained, -jnp.inf) / total  # one array says it all, and is computed once
+    # What is below rounding always seems to be gained: by steps to and fro across a minimum for ever.
+    fro = ~state.full & (state.predicted <= d) & (slopes[0] >= slopes[1]) & (state.if_stationary != RUNNING)
+    rho = jnp.where(fro, jnp.minimum(rho, 0.0), rho)
     accept = rho > 1e-4
-    return Verdict(accept, rho, accept | (ok & state.full & ((state.predicted <= rounding(state)) | equal)))
+    return Verdict(accept, rho, accept | (ok & state.full & ((state.predicted <= rounding(state)) | (equal & little))))
 
 
 def resized(radius: Array, state: SolverState, found: Verdict) -> Array:
