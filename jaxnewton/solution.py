@@ -144,7 +144,8 @@ class Solutions(_Shared):
 
     def _groups(self, tol: float | None = None) -> list[tuple[int, int]]:
         """The row of lowest ``fun`` of each distinct end, and its hits."""
-        tol = tol if tol is not None else (1e-5 if jnp.finfo(self.fun.dtype).eps < 1e-12 else 1e-3)
+        usual = 1e-5 if jnp.finfo(self.fun.dtype).eps < 1e-12 else 1e-3
+        tol = usual if tol is None else checks.positive_number("tol", tol, fixed=True)
         rows = np.flatnonzero(np.asarray(self.success))
         rows = rows[np.argsort(np.asarray(self.fun)[rows], kind="stable")]
         if not rows.size:

@@ -40,3 +40,9 @@ def test_a_minimum_is_not_counted_twice(fun, minima, solver, dtype):
     found = jn.minimize_batch(fun, starts, solver=solver, devices=1)
     lowest = [one for one, _ in found.distinct() if one.fun < 1e-3]  # Newton's method may also end at a saddle
     assert len(lowest) == minima
+
+
+def test_a_tolerance_for_distinct_ends_is_positive():
+    found = jn.minimize_batch(himmelblau, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="tol must be a positive finite number; it is -1"):
+        found.distinct(tol=-1)
