@@ -95,11 +95,11 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
     same = (gained == 0) & (state.predicted == 0)
 
     gained = jnp.where((blind & halved) | same, jnp.maximum(gained, total), gained)
-    ok = finite(trial, norm)
-    rho = jnp.where(ok, gained, -jnp.inf) / total  # one array says it all, and is computed once
     # What is below rounding always seems to be gained: by steps to and fro across a minimum for ever.
     fro = ~state.full & (state.predicted <= d) & (slopes[0] >= slopes[1]) & (state.if_stationary != RUNNING)
-    rho = jnp.where(fro, jnp.minimum(rho, 0.0), rho)
+    gained = jnp.where(fro, jnp.minimum(gained, 0.0), gained)
+    ok = finite(trial, norm)
+    rho = jnp.where(ok, gained, -jnp.inf) / total  # one array says it all, and is computed once
     accept = rho > 1e-4
     return Verdict(accept, rho, accept | (ok & state.full & ((state.predicted <= rounding(state)) | (equal & little))))
 
