@@ -201,6 +201,7 @@ def _differentiate(
     if needs is Needs.GRADIENT:
         g, each = gradient_and_value(x)
         return Evaluation(each, g, None)
+    # f's own tangent is needed by nobody, and JAX refuses it where f has a custom_vjp rule.
     g, derivative, each = jax.linearize(gradient_and_value, x, has_aux=True)
     if needs is Needs.PRODUCT:
         return Evaluation(each, g, derivative)

@@ -89,9 +89,13 @@ class Drawn(Listed):
 
 def split_rows(rows: Array, parts: int, size: int) -> Array:
     """Rows (m, ...) as (parts, size, ...); the last part is padded with copies of the last row."""
-    short = parts * size - rows.shape[0]
-    padded = jnp.concatenate([rows, jnp.repeat(rows[-1:], short, axis=0)]) if short else rows
-    return padded.reshape(parts, size, *rows.shape[1:])
+    return padded_rows(rows, parts * size).reshape(parts, size, *rows.shape[1:])
+
+
+def padded_rows(rows: Array, count: int) -> Array:
+    """Rows (m, ...) with copies of the last one behind them, ``count`` in all."""
+    short = count - rows.shape[0]
+    return jnp.concatenate([rows, jnp.repeat(rows[-1:], short, axis=0)]) if short else rows
 
 
 def uniform(key: Array, lower: Any, upper: Any, count: int) -> Drawn:

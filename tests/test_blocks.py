@@ -133,6 +133,7 @@ def test_what_only_a_fit_in_memory_can_do(small):
     np.testing.assert_allclose(stack.params, np.stack([single.params, 2 * single.params]), rtol=1e-9)
     traced = jax.jit(lambda y: jn.regression.linear(X, y).params)(y)
     np.testing.assert_allclose(traced, single.params, rtol=1e-9)
+    np.testing.assert_array_equal(jn.regression.linear(X.astype(object), y).params, single.params)
     with pytest.raises(TypeError, match="y must hold real numbers"):
         jn.regression.linear(X, y + 1j)
     with pytest.raises(TypeError, match="not under jit"):

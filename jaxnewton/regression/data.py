@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnewton.regression.stack import Axes, Stack
 from jaxnewton.types import Array, is_traced
 
-CHUNK = {"cpu": 256}  # fits that are gone through at once
-CHUNK_ELSEWHERE = 2**15
 SHOWN = 8  # rows or columns that a message lists
 
 
@@ -27,42 +25,6 @@ class Data(NamedTuple):
     weights: Array  # (m,) or (1,), (B, m)
     offset: Array  # (m,) or (1,), (B, m)
     ridge: Array  # (), (B,)
-
-
-class Axes(NamedTuple):
-    """The axis of the fits in each argument: 0, or None where all share it."""
-
-    X: int | None
-    y: int | None
-    weights: int | None
-    offset: int | None
-    ridge: int | None
-
-
-class Stack(NamedTuple):
-    """How the fits were stacked."""
-
-    lead: tuple[int, ...]  # leading axes; (): one fit
-    axes: Axes
-
-    @property
-    def axis(self) -> int | None:
-        """Of what each fit has for itself."""
-        return 0 if self.lead else None
-
-    @property
-    def fits(self) -> int:
-        """How many there are."""
-        return math.prod(self.lead)
-
-    def restore(self, tree: Any) -> Any:
-        """Leaves (B, ...), or (...) for one fit, to (*lead, ...)."""
-        if not self.lead:
-            return tree
-        return jax.tree.map(lambda leaf: leaf.reshape(*self.lead, *leaf.shape[1:]), tree)
-
-
-ONE = Stack((), Axes(None, None, None, None, None))
 
 
 class Columns(NamedTuple):
@@ -128,34 +90,6 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
 
     data = Data(**{name: place(name, array) for name, array in arrays.items()})
     return data, Stack(lead, Axes(**{name: 0 if leads[name] else None for name in arrays}))
-
-
-def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
-    """``fn(*args)`` for every fit; ``axes``: per argument 0 or None, or a pytree of them; without a 0: one fit.
-
-    A stack is gone through in chunks that stay in cache.
-    """
-    if not any(axis == 0 for axis in jax.tree.leaves(axes)):
-        return fn(*args)
-    each = [_every(axis, arg) for axis, arg in zip(axes, args, strict=True)]
-    leaves, treedef = jax.tree.flatten(args)
-    places = jax.tree.leaves(each, is_leaf=lambda axis: axis is None)
-    own = [leaf for leaf, axis in zip(leaves, places, strict=True) if axis == 0]
-
-    def one(own: list[Array]) -> Any:
-        mine = iter(own)
-        whole = [next(mine) if axis == 0 else leaf for leaf, axis in zip(leaves, places, strict=True)]
-        return fn(*jax.tree.unflatten(treedef, whole))
-
-    chunk = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
-    if own[0].shape[0] <= chunk:
-        return jax.vmap(one)(own)
-    return lax.map(one, own, batch_size=chunk)
-
-
-def _every(axis: Any, arg: Any) -> Any:
-    """The axes of a pytree's leaves, where one number is said for all."""
-    return jax.tree.map(lambda _: axis, arg) if axis in (0, None) else axis
 
 
 def standardise(X: Array, intercept: bool) -> Columns:

@@ -14,7 +14,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import betainc, erfc
 
-from jaxnewton.regression.data import Stack, frame_columns, refuse_other_rows, refuse_values
+from jaxnewton.regression.data import frame_columns, refuse_other_rows, refuse_values
+from jaxnewton.regression.stack import Stack
 from jaxnewton.regression.summary import class_labels, direction_parts, table
 from jaxnewton.types import Array, Status, is_traced, message, succeeded
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnewton.regression.data import Data, Stack
+from jaxnewton.pool import SPLIT, WHOLE
+from jaxnewton.regression.data import Data
+from jaxnewton.regression.stack import Stack
+from jaxnewton.starts import padded_rows
 from jaxnewton.types import is_traced
-
-SPLIT, WHOLE = PartitionSpec("device"), PartitionSpec()
 
 
 def fitted(fit: Callable[..., Any], how: tuple[Any, ...], stack: Stack, data: Data) -> Any:
@@ -59,16 +59,14 @@ def _spread(fit: Callable[..., Any], how: tuple[Any, ...], stack: Stack, data: D
         return _compiled(fit, how, stack, None, data)
     mesh = Mesh(devices, ("device",))
     size = -(-stack.fits // len(devices))
-    short = size * len(devices) - stack.fits
     specs = _specs(stack)
 
     def place(part: Any, spec: PartitionSpec) -> Any:
-        if spec == SPLIT and short:
-            part = jnp.concatenate([part, jnp.repeat(part[-1:], short, axis=0)])
+        part = padded_rows(part, size * len(devices)) if spec == SPLIT else part
         return jax.device_put(part, NamedSharding(mesh, spec))
 
     found = _compiled(fit, how, stack._replace(lead=(size,)), mesh, Data(*map(place, data, specs)))
-    return jax.tree.map(lambda leaf: leaf[: stack.fits], found) if short else found
+    return found if size * len(devices) == stack.fits else jax.tree.map(lambda leaf: leaf[: stack.fits], found)
 
 
 def _specs(stack: Stack) -> Any:

@@ -15,14 +15,11 @@ from jaxnewton.door import Task, outcome_of_one, outcomes_of_many
 from jaxnewton.problem import Problem
 from jaxnewton.regression import blocks, inference
 from jaxnewton.regression.data import (
-    ONE,
     Columns,
     Data,
-    Stack,
     at_hand,
     frame_columns,
     gather,
-    over_stack,
     penalties,
     refuse_values,
     standardise,
@@ -33,6 +30,7 @@ from jaxnewton.regression.fitting import fitted
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.rows import is_large
+from jaxnewton.regression.stack import ONE, Stack, over_stack
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.types import Array, Outcome, Solver, is_traced
 

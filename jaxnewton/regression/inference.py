@@ -12,15 +12,15 @@ from jax import lax
 
 from jaxnewton import linalg
 from jaxnewton.loop import over_lanes
-from jaxnewton.regression.data import Columns, Stack, back, power_of_two
+from jaxnewton.regression.data import Columns, back, power_of_two
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.scrutiny import Closer, Model, scrutinise
+from jaxnewton.regression.stack import Stack, of_some
 from jaxnewton.solvers.common import resolution
 from jaxnewton.types import Array, Needs, Outcome, Status, succeeded
 
 VAGUE = -3 / 8  # the power of eps that is the variance of a standardised coefficient from which rows are looked at
 SURE = 1e-6  # how far, of its terms, a row of a block may stand on the wrong side of a direction that separates
-TOGETHER = 32  # fits of a stack whose rows are looked at at once
 
 
 class Curvature(NamedTuple):
@@ -164,37 +164,6 @@ def conclude(
     rank = jnp.where(doubtful, seen.rank, d)
     end = conclusion(to_columns_of_X, theta, inner, rank, status, seen.direction)
     return end, found._replace(x=theta, fun=fun), doubtful
-
-
-def of_some(fn: Callable[..., Closer], wanted: Array, axes: tuple[Any, ...], args: tuple[Any, ...]) -> Closer:
-    """``fn`` of the fits that are ``wanted``, one () or a stack (B,), and 0 for the others, which cost nothing.
-
-    Nothing of it is differentiated.
-    """
-    args = lax.stop_gradient(args)
-    one = wanted.ndim == 0
-    each = fn if one else jax.vmap(fn, in_axes=axes)
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(each, *args))
-    if one:  # a loop, since a condition under vmap costs both its branches
-        return lax.while_loop(
-            lambda carry: carry[0], lambda carry: (jnp.zeros_like(wanted), fn(*args)), (wanted, blank)
-        )[1]
-    size = min(TOGETHER, wanted.shape[0])
-    order = jnp.argsort(~wanted)
-
-    def next_ones(at: Array, seen: Closer) -> Closer:
-        picks = order[jnp.minimum(at + jnp.arange(size), order.shape[0] - 1)]
-        mine = [arg if axis is None else jax.tree.map(lambda leaf: leaf[picks], arg)
-                for axis, arg in zip(axes, args, strict=True)]  # fmt: skip
-        found = each(*mine)
-        return jax.tree.map(lambda old, new: old.at[picks].set(jnp.where(
-            wanted[picks].reshape(-1, *(1 for _ in new.shape[1:])), new, old[picks])), seen, found)  # fmt: skip
-
-    count = jnp.sum(wanted)
-    start = jnp.zeros_like(count)
-    return lax.while_loop(
-        lambda carry: carry[0] < count, lambda carry: (carry[0] + size, next_ones(*carry)), (start, blank)
-    )[1]
 
 
 def verdict(status: Array, evidence: Evidence) -> Array:

@@ -12,14 +12,11 @@ from jax import lax
 from jaxnewton import checks, linalg
 from jaxnewton.regression import blocks, precise
 from jaxnewton.regression.data import (
-    ONE,
     Columns,
     Data,
-    Stack,
     back,
     frame_columns,
     gather,
-    over_stack,
     penalties,
     standardise,
 )
@@ -30,6 +27,7 @@ from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.regression.links import LINKS
 from jaxnewton.regression.rows import Blocks, is_large
+from jaxnewton.regression.stack import ONE, Stack, over_stack
 from jaxnewton.types import Array, Status
 
 METHODS = ("qr", "svd")

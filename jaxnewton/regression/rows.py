@@ -60,7 +60,8 @@ def reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[t
             raise ValueError("data in jn.regression.Blocks bring their own y, weights and offset: leave these None")
         return functools.partial(_from_source, X.source)
     parts = {"y": y, "weights": weights, "offset": offset}
-    m, p = numbers("X", X).shape
+    X = numbers("X", X)
+    m, p = X.shape
     for name, part in parts.items():
         if part is not None:
             parts[name] = numbers(name, part)

@@ -12,6 +12,7 @@ from jaxnewton.problem import Problem
 from jaxnewton.regression.data import Columns, back
 from jaxnewton.regression.factor import Factor
 from jaxnewton.regression.separation import Sides, middles, separates
+from jaxnewton.regression.stack import if_wanted
 from jaxnewton.solvers.common import keep
 from jaxnewton.types import Array, Needs, Status
 
@@ -97,9 +98,7 @@ def scrutinise(
 
         # where the likelihood rises for ever, steps go on moving some mean
         moving = jnp.max(moves, initial=0.0) > eps**0.25
-        separated, way = lax.while_loop(
-            lambda carry: carry[0], lambda _: (jnp.zeros((), bool), look()), (moving, (separated, way))
-        )[1]
+        separated, way = if_wanted(moving, look, (separated, way))
 
     first = jnp.zeros((classes, q), theta.dtype).at[0].set(of_data.null)
     null = jnp.where(of_data.rank < q, first, by_class(end.factor.null))

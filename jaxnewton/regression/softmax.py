@@ -13,12 +13,13 @@ import numpy as np
 from jaxnewton import checks, linalg
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, Data, Stack, frame_columns, gather, over_stack, refuse_values
+from jaxnewton.regression.data import Columns, Data, frame_columns, gather, refuse_values
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
 from jaxnewton.regression.glm import arg_axes, fit_likelihood, linear_predictor, prepare, rules
 from jaxnewton.regression.rows import Blocks
 from jaxnewton.regression.separation import Sides
+from jaxnewton.regression.stack import Stack, over_stack
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
@@ -169,9 +170,10 @@ def softmax(
         raise ValueError("classes must be given where y is traced")
     if classes < 2:
         raise ValueError(f"classes must be at least 2; it is {classes}")
-    if checks.whole("reference", reference, 0) >= classes:
+    reference = checks.whole("reference", reference, 0)
+    if reference >= classes:
         raise ValueError(f"reference must be a class number from 0 to {classes - 1}; it is {reference!r}")
-    problem = Multinomial(classes, int(reference))
+    problem = Multinomial(classes, reference)
     fields, nit = fitted(_fit, (problem, intercept, *rules(tol, max_steps)), stack, data)
     return as_fit(stack, fields, nit, Classes(problem.classes, problem.reference), False, frame_columns(X))
 
