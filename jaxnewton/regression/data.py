@@ -189,7 +189,7 @@ def refuse_numbers(name: str, array: Any, before: int = 0, lead: tuple[int, ...]
 def refuse_large(name: str, array: Any, dtype: Any) -> None:
     """Raise for finite numbers that ``dtype``, in which is computed, does not hold."""
     limit = float(jnp.finfo(dtype).max)
-    if array.dtype.kind == "f" and jnp.finfo(array.dtype).max > limit and array.size:
+    if array.dtype.kind == "f" and float(jnp.finfo(array.dtype).max) > limit and array.size:
         largest = np.abs(at_hand(array)).max()
         if largest > limit:
             raise ValueError(f"{name} must fit {dtype}, in which the fit is computed; its largest is {largest:.3g}. "
