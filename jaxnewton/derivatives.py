@@ -18,13 +18,13 @@ SAFETY = 100.0  # times the error that central differences are expected to have
 
 
 class DerivativeCheck(NamedTuple):
-    """What ``check_derivatives`` found. Errors are the largest differences from central differences."""
+    """What ``check_derivatives`` found. Errors are the largest deviations from the differences."""
 
     ok: bool  # both errors (the gradient's alone without a Hessian) are within what differences of this dtype can tell
     gradient: Array  # (n,) by JAX
     hessian: Array | None  # (n, n) by JAX; None: JAX has none, as where fun has callbacks
-    gradient_differences: Array  # (n,) central differences of fun
-    hessian_differences: Array  # (n, n) central differences of the gradient by JAX
+    gradient_differences: Array  # (n,) of fun: central, extrapolated
+    hessian_differences: Array  # (n, n) of the gradient by JAX
     gradient_error: float
     hessian_error: float  # nan without a Hessian
     gradient_allowed: float
@@ -47,12 +47,19 @@ class DerivativeCheck(NamedTuple):
         return "\n".join(lines)
 
 
+class Differences(NamedTuple):
+    """Central differences of one step."""
+
+    slopes: Array  # (n,) of a scalar, (n, n) of a gradient
+    largest: Array  # () of the values that they were taken of
+
+
 def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] = ()) -> DerivativeCheck:
     """Compare the gradient and Hessian of ``fun(x, *args)`` by JAX with central differences.
 
-    The gradient is compared with differences of ``fun``, the Hessian with differences of the gradient, with the step
-    eps^(1/3) max(1, |x_i|) (Nocedal & Wright 2006, section 8.1). Meant for x where fun and its first three derivatives
-    are of moderate size; not under ``jit``.
+    The gradient is compared with differences of ``fun``, the Hessian with differences of the gradient, with the steps
+    h = eps^(1/3) max(1, |x_i|) and 2h (Nocedal & Wright 2006, section 8.1), extrapolated to h = 0 (Richardson 1911). By
+    how much the two differ is allowed on top of rounding: it is what large third derivatives do. Not under ``jit``.
 
     Args:
         fun: scalar function, as for ``minimize``. Where JAX cannot differentiate it twice, as where its rule calls back
@@ -72,29 +79,35 @@ def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] =
     problem = Objective(Flattened(fun, structure))
     eps = float(jnp.finfo(flat.dtype).eps)
     h = eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(flat))
-    steps = jnp.diag(h)
 
     @jax.jit
     def along(signed: Array) -> tuple[Array, Array]:
         at = jax.vmap(lambda step: problem.evaluate(flat + step, args, Needs.GRADIENT))(signed)
         return at.f, at.g
 
+    def differences(h: Array) -> list[Differences]:
+        """Of f, and of its gradient."""
+        up, down = along(jnp.diag(h)), along(-jnp.diag(h))
+        width = (flat + h) - (flat - h)  # as it came out in this dtype
+        return [
+            Differences(jax.vmap(jnp.divide)(above - below, width), jnp.max(jnp.abs(jnp.stack([above, below]))))
+            for above, below in zip(up, down, strict=True)
+        ]
+
+    def compare(mine: Array | None, near: Differences, far: Differences) -> tuple[Array, float, float]:
+        best = near.slopes + (near.slopes - far.slopes) / 3
+        if mine is None:
+            return best, np.nan, np.nan
+        size = max(float(jnp.max(jnp.abs(value))) for value in (mine, near.largest, far.largest))
+        error, bend = (float(jnp.max(jnp.abs(best - other))) for other in (mine, near.slopes))
+        return best, (error if np.isfinite(error) else np.inf), SAFETY * eps ** (2 / 3) * max(size, eps) + 3 * bend
+
     here = _evaluate(problem, flat, args)
-    (f_up, g_up), (f_down, g_down) = along(steps), along(-steps)
-    width = (flat + h) - (flat - h)  # as it came out in this dtype
-    differences = (f_up - f_down) / width, (g_up - g_down) / width[:, None]
-
-    def compare(mine: Array, theirs: Array, values: tuple[Array, ...]) -> tuple[float, float]:
-        size = max(float(jnp.max(jnp.abs(value))) for value in (mine, *values))
-        error = float(jnp.max(jnp.abs(mine - theirs)))
-        return (error if np.isfinite(error) else np.inf), SAFETY * eps ** (2 / 3) * max(size, eps)
-
-    g_error, g_allowed = compare(here.g, differences[0], (f_up, f_down))
-    H_error = H_allowed = np.nan
-    if here.H is not None:
-        H_error, H_allowed = compare(here.H, differences[1], (g_up, g_down))
+    (f_near, g_near), (f_far, g_far) = differences(h), differences(2 * h)
+    g, g_error, g_allowed = compare(here.g, f_near, f_far)
+    H, H_error, H_allowed = compare(here.H, g_near, g_far)
     ok = g_error <= g_allowed and (here.H is None or H_error <= H_allowed)
-    return DerivativeCheck(ok, here.g, here.H, *differences, g_error, H_error, g_allowed, H_allowed)
+    return DerivativeCheck(ok, here.g, here.H, g, H, g_error, H_error, g_allowed, H_allowed)
 
 
 def _evaluate(problem: Objective, x: Array, args: tuple[Any, ...]) -> Evaluation:

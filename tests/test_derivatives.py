@@ -57,6 +57,28 @@ def test_custom_rules(slope, bend, wrong):
         assert "at [1]: JAX -3.8, differences -4" in str(found)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("x", [(1, 1), (-1, 1), (-1.2, 1), (0, 0)])
+def test_large_third_derivatives_are_no_error(x, dtype):
+    """Such as at the minimum of Rosenbrock's function, where nothing else is left."""
+    x = np.array(x, dtype)
+    found = jn.check_derivatives(lambda x: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2, x)
+    assert found.ok, str(found)
+    found = jn.check_derivatives(lambda x: jnp.sum(x**4), x)
+    assert found.ok, str(found)
+
+
+def test_a_rule_wrong_by_a_thousandth_where_third_derivatives_are_large():
+    @jax.custom_jvp
+    def quartic(x):
+        return jnp.sum(x**4)
+
+    quartic.defjvp(lambda primals, tangents: (quartic(*primals), jnp.sum(4.004 * primals[0] ** 3 * tangents[0])))
+    found = jn.check_derivatives(quartic, np.array([1.0, 10.0]))
+    assert not found.ok
+    assert "at [1]: JAX 4004, differences 4000" in str(found)
+
+
 def test_pytrees_and_args():
     found = jn.check_derivatives(lambda x, c: jnp.sum(c * x["a"] ** 4) + x["b"], {"a": np.ones(2), "b": 1.0}, (3.0,))
     assert found.ok
