@@ -123,8 +123,10 @@ def flat_bounds(bounds: Any, structure: Structure) -> Bounds:
     if not isinstance(bounds, Bounds):
         raise TypeError(f"bounds must be jn.Bounds(lower, upper); it is {bounds!r} of type {type(bounds).__name__}")
     sides = (bounds.lower, -jnp.inf), (bounds.upper, jnp.inf)
-    given = zip(bounds._fields, (free if side is None else side for side, free in sides), strict=True)
-    lower, upper = (_flat_bound(f"bounds.{name}", side, structure) for name, side in given)
+    lower, upper = (
+        _flat_bound(f"bounds.{name}", side, free, structure)
+        for name, (side, free) in zip(bounds._fields, sides, strict=True)
+    )
     if not is_traced((lower, upper)):
         low, high = np.asarray(lower), np.asarray(upper)
         if np.isnan(low).any() or np.isnan(high).any():
@@ -138,7 +140,8 @@ def flat_bounds(bounds: Any, structure: Structure) -> Bounds:
     return Bounds(jnp.where(crossed, jnp.nan, lower), jnp.where(crossed, jnp.nan, upper))
 
 
-def _flat_bound(name: str, side: Any, structure: Structure) -> Array:
+def _flat_bound(name: str, side: Any, free: float, structure: Structure) -> Array:
+    side = jax.tree.map(lambda leaf: free if leaf is None else leaf, side, is_leaf=lambda leaf: leaf is None)
     side = _numbers_to_array(name, side)
     treedef = jax.tree.structure(side)
     leaves = jax.tree.leaves(side) * (structure.treedef.num_leaves if treedef.num_nodes == 1 else 1)
@@ -147,7 +150,10 @@ def _flat_bound(name: str, side: Any, structure: Structure) -> Array:
     dtype = max(structure.dtypes, key=lambda dtype: dtype.itemsize)
     flat = []
     for leaf, shape in zip(leaves, structure.shapes, strict=True):
-        given = jnp.asarray(leaf, dtype)
+        try:
+            given = jnp.asarray(leaf, dtype)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must hold numbers; it holds {leaf!r}") from None
         try:
             flat.append(jnp.broadcast_to(given, shape).reshape(-1))
         except ValueError:

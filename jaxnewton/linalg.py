@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -156,28 +157,28 @@ def max_norm(H: Array) -> Array:
     return fold(jnp.maximum, [*fold(jnp.add, [jnp.abs(H[i]) for i in range(n)])])  # beats XLA's reductions on CPU
 
 
-def ldl_solve(H: Array, b: Array, floor: Array) -> tuple[Array, Array, Array]:
+def ldl_solve(H: Array, b: Array, floor: Array, reach: Array | float = math.inf) -> tuple[Array, Array, Array]:
     """Solve (H + E) x = b by unrolled LDL'; return x (n,), the smallest pivot before modification, and x'Ex.
 
     E is diagonal: a pivot below ``floor`` is replaced by max(|pivot|, floor), so that x is a descent direction for
-    b = -g whatever H is (the modified Cholesky of Gill & Murray 1974 in its simplest form). Only the lower triangle
-    of H is read.
+    b = -g whatever H is (the modified Cholesky of Gill & Murray 1974 in its simplest form), and by more where L'x
+    would be longer than ``reach`` along it. Only the lower triangle of H is read.
     """
     n = b.shape[0]
     L: list[list[Array]] = [[] for _ in range(n)]
     inverse: list[Array] = []
     raw: list[Array] = []
     pivots: list[Array] = []
+    y: list[Array] = []
     for j in range(n):
         v = [L[j][k] * pivots[k] for k in range(j)]
         raw.append(minus_dot(H[j, j], L[j], v))
-        pivots.append(jnp.where(raw[j] > floor, raw[j], jnp.maximum(jnp.abs(raw[j]), floor)))
+        y.append(minus_dot(b[j], L[j], y))
+        least = jnp.maximum(floor, jnp.abs(y[j]) / reach)
+        pivots.append(jnp.where(raw[j] > floor, raw[j], jnp.maximum(jnp.abs(raw[j]), least)))
         inverse.append(1.0 / pivots[j])
         for i in range(j + 1, n):
             L[i].append(minus_dot(H[i, j], L[i], v) * inverse[j])
-    y: list[Array] = []
-    for i in range(n):
-        y.append(minus_dot(b[i], L[i], y))
     x = [y[i] * inverse[i] for i in range(n)]
     for i in reversed(range(n)):
         x[i] = minus_dot(x[i], [L[k][i] for k in range(i + 1, n)], x[i + 1 :])

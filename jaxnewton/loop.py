@@ -21,7 +21,7 @@ QUIET_TRIPS = {
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
 FADING_TRIPS = 16  # with a gradient within tol and steps that do not shrink with it, before x is said to run away
-CUTS = 52  # in a row, each to a half at most, after which no step is short enough
+CUTS = 52  # in a row that change nothing, after which no step is short enough
 FORGET = 0.7  # a trip's weight in what f has been of late (Hager & Zhang 2005, section 4)
 
 
@@ -31,7 +31,7 @@ class Lane(NamedTuple):
     state: Any  # the solver's
     status: Array  # () int32
     nit: Array  # () int32: trips so far, each one evaluation
-    quiet: Array  # () int32: trips in a row at the noise floor; below 0: trips in a row that were cut short in vain
+    quiet: Array  # () int32: trips in a row at the noise floor; below 0: trips in a row with steps cut short, in vain
     fading: Array  # () int32: trips in a row with a small gradient, but steps that do not shrink with it
     size: Array  # () of f of late
     scale: Array  # () what tol is relative to: min(1, largest gradient component at the start)
@@ -66,7 +66,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     refused = same & (largest == steepest)
     again = refused & (longest == longer)  # for what the solver takes for rounding, or it would have cut the step
     blind = started & state.full & ((state.predicted <= rounding(state)) | again)
-    cut = refused & (longest < longer) & ~state.full
+    cut = refused & ~state.full
     quiet = jnp.where(cut, jnp.minimum(lane.quiet, 0) - 1, 0)
     quiet = jnp.where(blind, jnp.maximum(lane.quiet, 0) + 1, quiet)
     stuck = (quiet <= -CUTS) | (cut & (longest == 0))

@@ -26,6 +26,10 @@ class _Shared:
         """True where the status is CONVERGED or NOISE_FLOOR; bool, of the status's shape."""
         return succeeded(self.status)
 
+    def _on_host(self, name: str) -> None:
+        if is_traced(self.status):
+            raise ValueError(f"{name} is worked out on the host, so there is none inside jit: ask for it outside")
+
 
 _COMMON = ["x", "fun", "grad", "status", "nit", "nfev", "njev", "nhev", "curvature"]  # of Solution and Solutions
 
@@ -57,8 +61,7 @@ class Solution(_Shared):
         Raises:
             ValueError: there are several, after ``vmap``, or the status is traced, inside ``jit``.
         """
-        if is_traced(self.status):
-            raise ValueError("message is words, which there are none of inside jit: look at it outside")
+        self._on_host("message")
         if np.ndim(self.status):
             raise ValueError(
                 f"this solution is a batch of shape {self.status.shape}, so it has no one message: take a row of it by "
@@ -123,11 +126,13 @@ class Solutions(_Shared):
     @property
     def counts(self) -> dict[Status, int]:
         """How many starts ended with each status; statuses nobody ended with are left out."""
+        self._on_host("counts")
         return {Status(i): int(count) for i, count in enumerate(np.asarray(self.tally)) if count}
 
     @property
     def best(self) -> Solution:
         """The success of lowest ``fun``; without any success, the lowest finite ``fun``."""
+        self._on_host("best")
         if not len(self):
             raise ValueError("there is no best: no start had ended")
         return self[int(self._order()[0])]
@@ -144,6 +149,7 @@ class Solutions(_Shared):
 
     def _groups(self, tol: float | None = None) -> list[tuple[int, int]]:
         """The row of lowest ``fun`` of each distinct end, and its hits."""
+        self._on_host("distinct")
         usual = 1e-5 if jnp.finfo(self.fun.dtype).eps < 1e-12 else 1e-3
         tol = usual if tol is None else checks.positive_number("tol", tol, fixed=True)
         rows = np.flatnonzero(np.asarray(self.success))
@@ -164,6 +170,7 @@ class Solutions(_Shared):
 
     def summary(self) -> str:
         """A few lines of text: statuses, trips, the distinct ends that were met most."""
+        self._on_host("summary")
         total = int(np.asarray(self.tally).sum())
         nit = np.asarray(self.nit)
         lines = [f"{total} starts: {self._statuses()}"]

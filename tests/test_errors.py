@@ -147,6 +147,11 @@ TABLE = {
         ValueError,
         ["bounds", "component 1", "lower 2.0", "upper 1.0"],
     ),
+    "bounds of letters": (
+        minimize(bounds=jn.Bounds("a"), solver=jn.GradientDescent()),
+        TypeError,
+        ["bounds.lower", "numbers", "'a'"],
+    ),
     "bounds nan": (minimize(bounds=jn.Bounds(np.nan), solver=jn.GradientDescent()), ValueError, ["bounds", "nan"]),
     "bounds of a wrong shape": (
         minimize(bounds=jn.Bounds(np.zeros(3)), solver=jn.GradientDescent()),

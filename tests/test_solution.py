@@ -1,5 +1,6 @@
 """Which ends count as the same."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,3 +47,13 @@ def test_a_tolerance_for_distinct_ends_is_positive():
     found = jn.minimize_batch(himmelblau, np.ones((3, 2)))
     with pytest.raises(ValueError, match="tol must be a positive finite number; it is -1"):
         found.distinct(tol=-1)
+
+
+@pytest.mark.parametrize("name", ["best", "counts", "distinct", "summary"])
+def test_what_the_host_works_out_is_refused_inside_jit(name):
+    def ask(x0s):
+        answer = getattr(jn.minimize_batch(himmelblau, x0s, devices=1), name)
+        return answer() if callable(answer) else answer
+
+    with pytest.raises(ValueError, match=f"{name} is worked out on the host"):
+        jax.jit(ask)(np.ones((3, 2)))

@@ -372,3 +372,20 @@ def test_the_least_sum_of_squares_is_not_the_way_to_infinity():
     found = jn.least_squares_batch(lambda x: jnp.stack([jnp.sqrt(1 + x[0] ** 2), x[1]]), starts)
     assert Status.DIVERGED not in found.counts
     np.testing.assert_allclose(found.fun, 0.5)
+
+
+@pytest.mark.parametrize("n", [2, 4, 20])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_newton_does_not_leap_out_of_a_singular_hessian(n, dtype):
+    """McCormick's function, n / 2 times: H is singular where x0 = -x1, and f unbounded in both of them together."""
+
+    def fun(x):
+        a, b = x[0::2], x[1::2]
+        return jnp.sum(jnp.sin(a + b) + (a - b) ** 2 - 1.5 * a + 2.5 * b + 1)
+
+    solution = jn.minimize(fun, np.array([1, -1] * (n // 2), dtype), solver=jn.Newton())
+    assert solution.success
+    assert np.abs(solution.x).max() < 1000
+    a, b = np.asarray(solution.x, float).reshape(-1, 2).T
+    np.testing.assert_allclose(a - b, 1, atol=1e-3)  # as of every minimum
+    np.testing.assert_allclose(np.cos(a + b), -0.5, atol=1e-3 if dtype == "float64" else 1e-2)

@@ -14,6 +14,7 @@ from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
 RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-14  # of the damping, which is relative to the norm of H
 FIRST = 1e-3  # most that damping begins with
+REACH = 100.0  # times max(1, |x|): as far as a step goes along which H is singular, or has no minimum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Newton(SecondOrder):
 
         zero = resolution(norm, g.shape[0])
         scale = norm + jnp.max(jnp.abs(g))  # not 0 where H is
-        step, smallest, added = _modified_solve(H, damping * scale, -g, zero)
+        reach = REACH * jnp.maximum(1.0, jnp.max(jnp.abs(x)))
+        step, smallest, added = _modified_solve(H, damping * scale, -g, zero, reach)
         predicted = 0.5 * (added - jnp.sum(g * step))  # -(g's + s'Hs/2), since (H + E) s = -g
         met = verdict(smallest, zero)
         return State(
@@ -97,25 +99,28 @@ def _redamped(state: State, found: Verdict, trial: Evaluation, pull: Array) -> A
     return jnp.where(jnp.isinf(state.f) | (accept & arriving), 0.0, damping)
 
 
-def _modified_solve(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
+def _modified_solve(H: Array, shift: Array, b: Array, zero: Array, reach: Array) -> tuple[Array, Array, Array]:
     """x = (H + E)^-1 b, the smallest pivot of H + shift I, and x'Ex; E = shift I where that is positive definite."""
     n = b.shape[0]
     if linalg.unrolls(linalg.UNROLL_LDL, n):
-        x, smallest, added = linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero)
+        x, smallest, added = linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero, reach)
         return x, smallest, added + shift * jnp.sum(x * x)
-    return _solve_with_first_definite(H, shift, b, zero)
+    return _solve_with_first_definite(H, shift, b, zero, jnp.maximum(2 * zero, jnp.max(jnp.abs(b)) / reach))
 
 
-def _solve_with_first_definite(H: Array, shift: Array, b: Array, zero: Array) -> tuple[Array, Array, Array]:
+def _solve_with_first_definite(
+    H: Array, shift: Array, b: Array, zero: Array, little: Array
+) -> tuple[Array, Array, Array]:
     """Cholesky at four shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
     n = b.shape[0]
     off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
-    safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + 2 * zero  # Gershgorin
-    shifts = jnp.stack([shift, shift + 2 * zero, shift + 0.1 * safe, shift + safe])
+    safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + little  # Gershgorin
+    shifts = jnp.stack([shift, shift + little, shift + 0.1 * safe, shift + safe])
     L = jax.vmap(linalg.cholesky)(H[None] + shifts[:, None, None] * jnp.eye(n, dtype=H.dtype)[None])
-    definite = jnp.all(jnp.isfinite(L), axis=(1, 2))
+    pivot = jnp.min(jnp.diagonal(L[0])) ** 2
+    definite = jnp.concatenate([(pivot > zero)[None], jnp.all(jnp.isfinite(L[1:]), axis=(1, 2))])
     chosen = jnp.argmax(definite)
     step = linalg.cholesky_solve(L[chosen], b)
-    negative = jnp.where(definite[1], 0.0, -linalg.max_norm(H))  # a shift of rounding's size tells singular from both
-    smallest = jnp.where(definite[0], jnp.min(jnp.diagonal(L[0])) ** 2, negative)
+    negative = jnp.where(definite[1], 0.0, -linalg.max_norm(H))  # a little shift tells singular from both
+    smallest = jnp.where(definite[0], pivot, negative)
     return step, smallest, shifts[chosen] * jnp.sum(step * step)
