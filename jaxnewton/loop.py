@@ -66,7 +66,10 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     refused = same & (largest == steepest)
     again = refused & (longest == longer)  # for what the solver takes for rounding, or it would have cut the step
     blind = started & state.full & ((state.predicted <= rounding(state)) | again)
-    cut = refused & ~state.full
+    shorter = longest < longer
+    if solver.needs is Needs.HESSIAN:  # Newton's damping may swing to and fro; a line search may widen for long
+        shorter |= furthest == jnp.max(jnp.abs(lane.state.x))
+    cut = refused & ~state.full & shorter
     quiet = jnp.where(cut, jnp.minimum(lane.quiet, 0) - 1, 0)
     quiet = jnp.where(blind, jnp.maximum(lane.quiet, 0) + 1, quiet)
     stuck = (quiet <= -CUTS) | (cut & (longest == 0))

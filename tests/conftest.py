@@ -1,4 +1,13 @@
-"""JAX as the tests want it: strict about dtypes and ranks, in double precision, on four CPU devices."""
+"""JAX as the tests want it: quick to compile, strict about dtypes and ranks, in double precision, four CPU devices."""
+
+import importlib.metadata
+import os
+
+# Most of the run is compilation; .ci/run sets JAX's variable to 0 where it tests what users get, optimised code.
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if importlib.metadata.version("jaxlib").startswith("0.10."):  # half of its time; later ones do not know the flag
+        os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false " + os.environ.get("XLA_FLAGS", "")
 
 import jax
 import pytest
