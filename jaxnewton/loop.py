@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton.problem import Problem
-from jaxnewton.solvers.common import immobile, rounding
+from jaxnewton.solvers.common import FALLING, immobile, rounding
 from jaxnewton.types import RUNNING, Array, Evaluation, History, Needs, Outcome, Rules, Solver, Status, Told
 
 QUIET_TRIPS = {
@@ -21,7 +21,7 @@ QUIET_TRIPS = {
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
 FADING_TRIPS = 16  # with a gradient within tol and steps that do not shrink with it, before x is said to run away
-CUTS = 52  # in a row that change nothing, after which no step is short enough
+CUTS = 52  # in a row, after which no step is short enough
 FORGET = 0.7  # a trip's weight in what f has been of late (Hager & Zhang 2005, section 4)
 
 
@@ -31,7 +31,8 @@ class Lane(NamedTuple):
     state: Any  # the solver's
     status: Array  # () int32
     nit: Array  # () int32: trips so far, each one evaluation
-    quiet: Array  # () int32: trips in a row at the noise floor; below 0: trips in a row with steps cut short, in vain
+    quiet: Array  # () int32: trips in a row at the noise floor
+    cuts: Array  # () int32: trips in a row that change nothing, for steps that are not the model's own
     fading: Array  # () int32: trips in a row with a small gradient, but steps that do not shrink with it
     size: Array  # () of f of late
     scale: Array  # () what tol is relative to: min(1, largest gradient component at the start)
@@ -44,58 +45,54 @@ def begin(solver: Solver, problem: Problem, x0: Array) -> Lane:
     one, zero = jnp.ones((), x0.dtype), jnp.zeros((), jnp.int32)
     far = jnp.maximum(one, jnp.max(jnp.abs(x0))) / jnp.finfo(x0.dtype).eps ** 2
     state = solver.init(x0, problem.size(x0))
-    return Lane(state, jnp.full((), RUNNING, jnp.int32), zero, zero, zero, jnp.zeros_like(one), one, far, -one)
+    return Lane(state, jnp.full((), RUNNING, jnp.int32), zero, zero, zero, zero, jnp.zeros_like(one), one, far, -one)
+
+
+class _Largest(NamedTuple):
+    """Absolute components of a solver's state."""
+
+    slope: Array  # () of g
+    x: Array
+    step: Array
+
+
+def _largest(state: Any) -> _Largest:
+    return _Largest(*(jnp.max(jnp.abs(v)) for v in (state.g, state.x, state.step)))
 
 
 def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, rules: Rules) -> Lane:
     """Tell the solver what was found at its trial, and judge the lane."""
     eps = jnp.finfo(trial.dtype).eps
-    noise = 10 * eps * lane.size
-    state = solver.tell(lane.state, trial, cast(Evaluation, Told(*evaluation, noise)))
-    largest, furthest, longest = (jnp.max(jnp.abs(v)) for v in (state.g, state.x, state.step))
-    started = jnp.isfinite(state.f)  # the start itself was finite
-    first = lane.nit == 0
-    scale = jnp.where(first & started, jnp.minimum(1.0, largest), lane.scale)
+    state = solver.tell(lane.state, trial, cast(Evaluation, Told(*evaluation, 10 * eps * lane.size)))
+    old, new = _largest(lane.state), _largest(state)
+    first, started = lane.nit == 0, jnp.isfinite(state.f)  # started: the start itself was finite
+    scale = jnp.where(first & started, jnp.minimum(1.0, new.slope), lane.scale)
     low = jnp.where(first & started, -jnp.maximum(1.0, jnp.abs(state.f)) / eps**2, lane.low)
-    nit = lane.nit + jnp.where(lane.status == RUNNING, 1, 0).astype(jnp.int32)
-
     same = state.f == lane.state.f
     size = jnp.maximum(jnp.where(started, jnp.abs(state.f), 0.0), jnp.where(same, 1.0, FORGET) * lane.size)
-    steepest, longer = jnp.max(jnp.abs(lane.state.g)), jnp.max(jnp.abs(lane.state.step))
-    falling = largest <= 0.75 * steepest  # progress, though f does not show it
-    refused = same & (largest == steepest)
-    again = refused & (longest == longer)  # for what the solver takes for rounding, or it would have cut the step
-    blind = started & state.full & ((state.predicted <= rounding(state)) | again)
-    shorter = longest < longer
-    if solver.needs is Needs.HESSIAN:  # Newton's damping may swing to and fro; a line search may widen for long
-        shorter |= furthest == jnp.max(jnp.abs(lane.state.x))
-    cut = refused & ~state.full & shorter
-    quiet = jnp.where(cut, jnp.minimum(lane.quiet, 0) - 1, 0)
-    quiet = jnp.where(blind, jnp.maximum(lane.quiet, 0) + 1, quiet)
-    stuck = (quiet <= -CUTS) | (cut & (longest == 0))
-    if solver.needs is Needs.FACTOR:  # its radius does not shrink at every refusal
-        stuck |= same & ~state.full & immobile(state.x, state.step)
+    refused = same & (new.slope == old.slope)
 
-    # Where the gradient vanishes only towards infinity (exp(-x), separable data), steps do not shrink with it.
-    short = jnp.sqrt(rules.tol)
-    shrinking = first | (longest <= 0.9 * longer)
-    moving = (longest > 0) | (largest == 0)  # a step may be 0 for want of range
-    still = moving & ((longest <= short * furthest) | ((longest <= short) & shrinking))
-    within = largest <= rules.tol * scale
-    small = within & (still | (state.if_stationary != Status.CONVERGED))
+    within = new.slope <= rules.tol * scale
+    small = within & (_still(old, new, first, rules) | (state.if_stationary != Status.CONVERGED))
     fading = jnp.where(started & within & ~small, lane.fading + jnp.where(refused, 0, 1), 0)
+    quiet, cuts = _idle(solver, lane, state, old, new, refused)
+    blocked = (cuts >= CUTS) | ((cuts > 0) & (new.step == 0))
+    if solver.needs is Needs.FACTOR:  # its radius does not shrink at every refusal
+        blocked |= same & ~state.full & immobile(state.x, state.step)
+    noisy = (quiet >= QUIET_TRIPS[solver.needs]) & (new.slope > FALLING * old.slope) & (fading == 0)
 
     floor = jnp.where(state.if_stationary == Status.CONVERGED, jnp.int32(Status.NOISE_FLOOR), state.if_stationary)
     end = jnp.int32(Status.LINE_SEARCH_FAILED)
     if solver.needs not in (Needs.HESSIAN, Needs.FACTOR):  # a poor model of the curvature is no evidence of a minimum
-        flat = largest <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), scale)
+        flat = new.slope <= jnp.sqrt(eps) * jnp.maximum(jnp.abs(state.f), scale)
         floor = end = jnp.where(flat, floor, end)
+    nit = lane.nit + jnp.where(lane.status == RUNNING, 1, 0).astype(jnp.int32)
     status = jnp.full((), RUNNING, jnp.int32)
     for happened, verdict in (  # a later line outweighs an earlier one, unless its verdict is to go on
         (nit >= rules.max_steps, Status.MAX_STEPS),
-        (started & stuck, end),
-        ((furthest > lane.far) | (jnp.minimum(state.f, evaluation.f) < low), Status.DIVERGED),
-        ((quiet >= QUIET_TRIPS[solver.needs]) & ~falling & (fading == 0), floor),
+        (started & blocked, end),
+        ((new.x > lane.far) | (jnp.minimum(state.f, evaluation.f) < low), Status.DIVERGED),
+        (noisy, floor),
         (fading >= FADING_TRIPS, Status.DIVERGED),
         (state.status != RUNNING, state.status),
         (small, jnp.where(lane.quiet >= QUIET_TRIPS[solver.needs] // 2, floor, state.if_stationary)),
@@ -104,7 +101,26 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     ):
         verdict = jnp.asarray(verdict, jnp.int32)
         status = jnp.where(happened & (verdict != RUNNING), verdict, status)
-    return Lane(state, status, nit, quiet.astype(jnp.int32), fading.astype(jnp.int32), size, scale, lane.far, low)
+    counts = (count.astype(jnp.int32) for count in (quiet, cuts, fading))
+    return Lane(state, status, nit, *counts, size, scale, lane.far, low)
+
+
+def _still(old: _Largest, new: _Largest, first: Array, rules: Rules) -> Array:
+    """Whether x comes to rest: where g vanishes only at infinity (exp(-x), separable data), steps do not shrink."""
+    short = jnp.sqrt(rules.tol)
+    shrinking = first | (new.step <= 0.9 * old.step)
+    moving = (new.step > 0) | (new.slope == 0)  # a step may be 0 for want of range
+    return moving & ((new.step <= short * new.x) | ((new.step <= short) & shrinking))
+
+
+def _idle(solver: Solver, lane: Lane, state: Any, old: _Largest, new: _Largest, refused: Array) -> tuple[Array, Array]:
+    """``quiet`` and ``cuts`` after a trip; refused: it has changed nothing."""
+    again = refused & (new.step == old.step)  # for what the solver takes for rounding, or it would have cut the step
+    blind = state.full & ((state.predicted <= rounding(state)) | again)
+    shorter = new.step < old.step
+    if solver.needs is Needs.HESSIAN:  # Newton's damping may swing to and fro; a line search may widen for long
+        shorter |= new.x == old.x
+    return jnp.where(blind, lane.quiet + 1, 0), jnp.where(refused & ~state.full & shorter, lane.cuts + 1, 0)
 
 
 def next_trial(solver: Solver, problem: Problem, lane: Lane, args: tuple[Any, ...]) -> Array:

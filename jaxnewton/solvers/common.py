@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from jaxnewton.types import RUNNING, Array, Evaluation, Move, SolverState, Status
 
+FALLING = 0.75  # of the largest gradient component: less than so much of it is progress, though f does not show it
+
 
 def finite(evaluation: Evaluation, norm: Array) -> Array:
     """True where everything that was evaluated is finite; ``norm``: of what stands in H, 0 where nothing does."""
@@ -76,9 +78,9 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
 
     rho = (f - f_new + d) / (predicted + d), with d what rounding of f can hide (Conn, Gould & Toint 2000, section
     17.4.2); without d, float32 stalls about four orders of |g| early. Where terms that cancel leave more rounding in f
-    than |f| shows, the gradient decides: a full step that halves it is accepted, as Hager & Zhang (2005, equation 27)
-    accept by slopes where values cannot tell. What cancels is taken to be as large as f has been of late, or as x'Hx,
-    with H's part along the step.
+    than |f| shows, the gradient decides: a full step that lowers it by a quarter is accepted, as Hager & Zhang (2005,
+    equation 27) accept by slopes where values cannot tell. What cancels is taken to be as large as f has been of late,
+    or as x'Hx, with H's part along the step.
     """
     eps = jnp.finfo(state.x.dtype).eps
     f = jnp.where(jnp.isinf(state.f), trial.f, state.f)  # the first: nothing to compare with
@@ -89,12 +91,12 @@ def judge(state: SolverState, trial: Evaluation, norm: Array) -> Verdict:
 
     hidden = d + trial.noise + cancelled(state)
     slopes = jnp.max(jnp.abs(trial.g)), jnp.max(jnp.abs(state.g))
-    halved = slopes[0] <= 0.5 * slopes[1]
+    falling = slopes[0] <= FALLING * slopes[1]
     equal, little = trial.f == f, state.predicted <= hidden
     blind = state.full & ((little & (trial.f - f <= hidden)) | equal)
     same = (gained == 0) & (state.predicted == 0)
 
-    gained = jnp.where((blind & halved) | same, jnp.maximum(gained, total), gained)
+    gained = jnp.where((blind & falling) | same, jnp.maximum(gained, total), gained)
     # What is below rounding always seems to be gained: by steps to and fro across a minimum for ever.
     fro = ~state.full & (state.predicted <= d) & (slopes[0] >= slopes[1]) & (state.if_stationary != RUNNING)
     gained = jnp.where(fro, jnp.minimum(gained, 0.0), gained)
