@@ -20,6 +20,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import statistics
@@ -314,7 +315,9 @@ def bench(n: int, starts: np.ndarray, mesh: Mesh | None, peers: list[Peer], opti
         call = statistics.median(seconds for seconds, _, _ in timings[one]) / one.calls
         compiling = max(one.first_seconds - call, 0.0)
         _, solved, total = timings[one][0]
-        ratios = [[a / b for a, b in zip(rates[one], other, strict=True)] for other in best if is_ours]
+        ratios = [
+            [a / b if b else math.inf for a, b in zip(rates[one], other, strict=True)] for other in best if is_ours
+        ]
         share = solved / total
         return Row(one.name, n, one.devices, one.batch, total, one.tolerance, share, compiling, rates[one], ratios)
 
