@@ -316,7 +316,7 @@ def bench(n: int, starts: np.ndarray, mesh: Mesh | None, peers: list[Peer], opti
         compiling = max(one.first_seconds - call, 0.0)
         _, solved, total = timings[one][0]
         ratios = [
-            [a / b if b else math.inf for a, b in zip(rates[one], other, strict=True)] for other in best if is_ours
+            [a / b if b else math.nan for a, b in zip(rates[one], other, strict=True)] for other in best if is_ours
         ]
         share = solved / total
         return Row(one.name, n, one.devices, one.batch, total, one.tolerance, share, compiling, rates[one], ratios)

@@ -141,23 +141,31 @@ def flat_bounds(bounds: Any, structure: Structure) -> Bounds:
 
 
 def _flat_bound(name: str, side: Any, free: float, structure: Structure) -> Array:
-    side = jax.tree.map(lambda leaf: free if leaf is None else leaf, side, is_leaf=lambda leaf: leaf is None)
-    side = _numbers_to_array(name, side)
-    treedef = jax.tree.structure(side)
-    leaves = jax.tree.leaves(side) * (structure.treedef.num_leaves if treedef.num_nodes == 1 else 1)
-    if treedef.num_nodes > 1 and treedef != structure.treedef:
-        raise ValueError(f"{name} must be a number or have the structure of x0, {structure.treedef}; it has {treedef}")
+    tree = structure.treedef
+    if tree.num_nodes == 1:  # x is an array: a list is one too
+        side = jax.tree.map(lambda part: free if part is None else part, side, is_leaf=lambda part: part is None)
+        side = _numbers_to_array(name, side)
+    side = free if side is None else side
+    if (given := jax.tree.structure(side)).num_nodes == 1:
+        leaves = [side] * tree.num_leaves
+    else:
+        try:
+            leaves = [free if leaf is None else leaf for leaf in tree.flatten_up_to(side)]
+        except (ValueError, TypeError):
+            leaves = []
+        if not leaves or any(jax.tree.structure(leaf).num_nodes != 1 for leaf in leaves):
+            raise ValueError(f"{name} must be a number or have the structure of x0, {tree}; it has {given}")
     dtype = max(structure.dtypes, key=lambda dtype: dtype.itemsize)
     flat = []
     for leaf, shape in zip(leaves, structure.shapes, strict=True):
         try:
-            given = jnp.asarray(leaf, dtype)
+            array = jnp.asarray(leaf, dtype)
         except (TypeError, ValueError):
             raise TypeError(f"{name} must hold numbers; it holds {leaf!r}") from None
         try:
-            flat.append(jnp.broadcast_to(given, shape).reshape(-1))
+            flat.append(jnp.broadcast_to(array, shape).reshape(-1))
         except ValueError:
-            raise ValueError(f"{name} must have the shape {shape} of x0; it has {given.shape}") from None
+            raise ValueError(f"{name} must have the shape {shape} of x0; it has {array.shape}") from None
     return jnp.concatenate(flat)
 
 

@@ -21,7 +21,7 @@ QUIET_TRIPS = {
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
 FADING_TRIPS = 16  # with a gradient within tol and steps that do not shrink with it, before x is said to run away
-CUTS = 52  # in a row, after which no step is short enough
+CUTS = 52  # in a row, each to a half at most, after which no step is short enough; or that swing to and fro
 FORGET = 0.7  # a trip's weight in what f has been of late (Hager & Zhang 2005, section 4)
 
 
@@ -32,7 +32,7 @@ class Lane(NamedTuple):
     status: Array  # () int32
     nit: Array  # () int32: trips so far, each one evaluation
     quiet: Array  # () int32: trips in a row at the noise floor
-    cuts: Array  # () int32: trips in a row that change nothing, for steps that are not the model's own
+    cuts: Array  # () int32: trips in a row that change nothing and cut the step short
     fading: Array  # () int32: trips in a row with a small gradient, but steps that do not shrink with it
     size: Array  # () of f of late
     scale: Array  # () what tol is relative to: min(1, largest gradient component at the start)
@@ -118,7 +118,7 @@ def _idle(solver: Solver, lane: Lane, state: Any, old: _Largest, new: _Largest, 
     again = refused & (new.step == old.step)  # for what the solver takes for rounding, or it would have cut the step
     blind = state.full & ((state.predicted <= rounding(state)) | again)
     shorter = new.step < old.step
-    if solver.needs is Needs.HESSIAN:  # Newton's damping may swing to and fro; a line search may widen for long
+    if solver.needs is Needs.HESSIAN:  # damping may swing to and fro; a line search may widen for long
         shorter |= new.x == old.x
     return jnp.where(blind, lane.quiet + 1, 0), jnp.where(refused & ~state.full & shorter, lane.cuts + 1, 0)
 

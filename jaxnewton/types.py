@@ -90,7 +90,7 @@ class Told(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """lower <= x <= upper, componentwise: numbers or pytrees of x's structure; None, also for a part of x: no bound."""
+    """lower <= x <= upper, componentwise: numbers or pytrees of x's structure; None, also for a leaf: no bound."""
 
     lower: Any = -jnp.inf
     upper: Any = jnp.inf

@@ -79,6 +79,15 @@ def test_a_rule_wrong_by_a_thousandth_where_third_derivatives_are_large():
     assert "at [1]: JAX 4004, differences 4000" in str(found)
 
 
+@pytest.mark.parametrize("beyond", [np.nan, np.inf])
+@pytest.mark.parametrize(("x", "ok"), [(8e-3, True), (4e-3, False)])
+def test_the_end_of_a_domain(x, ok, beyond):
+    """In single precision the steps are 0.005 and 0.01: only the first of them stays in x > 0, or none."""
+    found = jn.check_derivatives(lambda x: jnp.sum(jnp.where(x > 0, x**2, beyond)), np.array([x], "float32"))
+    assert found.ok == ok
+    assert ("WRONG" not in str(found)) == ok
+
+
 def test_pytrees_and_args():
     found = jn.check_derivatives(lambda x, c: jnp.sum(c * x["a"] ** 4) + x["b"], {"a": np.ones(2), "b": 1.0}, (3.0,))
     assert found.ok

@@ -203,6 +203,28 @@ def test_bounds_in_a_batch_of_pytrees():
     np.testing.assert_allclose(found.x["b"][:, 0], np.clip(centres[:, 1], -0.5, 0.5), atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("x0", "lower"),
+    [
+        ({"a": np.zeros(2), "b": None}, {"a": 0.5, "b": None}),  # None is a part of x0 here
+        ([np.zeros(2), np.zeros(2)], [0.5, None]),
+        ([np.zeros(2), np.zeros(3)], [None, 0.5]),
+        ([0.0, 0.0], [0.5, None]),
+    ],
+)
+def test_a_bound_of_none_frees_a_leaf(x0, lower):
+    def fun(x):
+        return sum(jnp.sum((leaf + 1) ** 2) for leaf in jax.tree.leaves(x))
+
+    found = jn.minimize(fun, x0, solver=jn.GradientDescent(), bounds=jn.Bounds(lower))
+    assert found.success
+    if isinstance(x0, dict):
+        np.testing.assert_allclose(found.x["a"], 0.5)
+        return
+    for end, bound in zip(found.x, lower, strict=True):
+        np.testing.assert_allclose(end, -1 if bound is None else bound, atol=1e-7)
+
+
 def test_derivatives_of_a_bounded_solution():
     """min (x - 2)^2 + (y - 2)^2 + x y with x <= u: y = 2 - u / 2 while the bound holds."""
 

@@ -14,7 +14,7 @@ from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
 RELAX, TIGHTEN, SMALLEST = 0.25, 8.0, 1e-14  # of the damping, which is relative to the norm of H
 FIRST = 1e-3  # most that damping begins with
-REACH = 100.0  # times max(1, |x|): as far as a step goes along which H is singular, or has no minimum
+REACH = 100.0  # times max(1, |x|): about as far as a step goes along what H has no positive curvature for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,10 @@ def _redamped(state: State, found: Verdict, trial: Evaluation, pull: Array) -> A
 
 
 def _modified_solve(H: Array, shift: Array, b: Array, zero: Array, reach: Array) -> tuple[Array, Array, Array]:
-    """x = (H + E)^-1 b, the smallest pivot of H + shift I, and x'Ex; E = shift I where that is positive definite."""
+    """x = (H + E)^-1 b, the smallest pivot of H + shift I, and x'Ex; E = shift I where that is positive definite.
+
+    For larger n a pivot below 0 stands for all such: it is minus the norm of H.
+    """
     n = b.shape[0]
     if linalg.unrolls(linalg.UNROLL_LDL, n):
         x, smallest, added = linalg.ldl_solve(H + shift * jnp.eye(n, dtype=H.dtype), b, zero, reach)
@@ -111,16 +114,19 @@ def _modified_solve(H: Array, shift: Array, b: Array, zero: Array, reach: Array)
 def _solve_with_first_definite(
     H: Array, shift: Array, b: Array, zero: Array, little: Array
 ) -> tuple[Array, Array, Array]:
-    """Cholesky at four shifts at once, the last of which cannot fail; the smallest that succeeds counts."""
+    """Cholesky at five shifts at once, the last of which cannot fail; the smallest that succeeds counts.
+
+    But for the second, a shift of rounding's size, which tells singular from indefinite.
+    """
     n = b.shape[0]
     off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
     safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + little  # Gershgorin
-    shifts = jnp.stack([shift, shift + little, shift + 0.1 * safe, shift + safe])
+    shifts = jnp.stack([shift, shift + 2 * zero, shift + little, shift + 0.1 * safe, shift + safe])
     L = jax.vmap(linalg.cholesky)(H[None] + shifts[:, None, None] * jnp.eye(n, dtype=H.dtype)[None])
-    pivot = jnp.min(jnp.diagonal(L[0])) ** 2
-    definite = jnp.concatenate([(pivot > zero)[None], jnp.all(jnp.isfinite(L[1:]), axis=(1, 2))])
-    chosen = jnp.argmax(definite)
+    smallest = jnp.min(jnp.diagonal(L, axis1=1, axis2=2), axis=1) ** 2
+    definite = jnp.all(jnp.isfinite(L), axis=(1, 2))
+    none = jnp.zeros_like(zero)
+    chosen = jnp.argmax(definite & (smallest > jnp.stack([zero, none + jnp.inf, 0.1 * little, none, none])))
     step = linalg.cholesky_solve(L[chosen], b)
-    negative = jnp.where(definite[1], 0.0, -linalg.max_norm(H))  # a little shift tells singular from both
-    smallest = jnp.where(definite[0], pivot, negative)
-    return step, smallest, shifts[chosen] * jnp.sum(step * step)
+    lowest = jnp.where(definite[1], 0.0, -linalg.max_norm(H))
+    return step, jnp.where(definite[0], smallest[0], lowest), shifts[chosen] * jnp.sum(step * step)
