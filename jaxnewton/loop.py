@@ -101,8 +101,8 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
     ):
         verdict = jnp.asarray(verdict, jnp.int32)
         status = jnp.where(happened & (verdict != RUNNING), verdict, status)
-    counts = (count.astype(jnp.int32) for count in (quiet, cuts, fading))
-    return Lane(state, status, nit, *counts, size, scale, lane.far, low)
+    quiet, cuts, fading = (count.astype(jnp.int32) for count in (quiet, cuts, fading))
+    return Lane(state, status, nit, quiet, cuts, fading, size, scale, lane.far, low)
 
 
 def _still(old: _Largest, new: _Largest, first: Array, rules: Rules) -> Array:
