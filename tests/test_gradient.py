@@ -153,7 +153,8 @@ def test_least_squares_of_a_singular_matrix():
 
 BOUNDS = {
     "one side": jn.Bounds(0.0, np.inf),
-    "a box": jn.Bounds([0.5, None, -1.0], (2, 0.25, 1)),
+    "a box": jn.Bounds([0.5, -np.inf, -1.0], [2.0, 0.25, 1.0]),
+    "a box with None": jn.Bounds([0.5, None, -1.0], (2, None, 1)),
     "nothing": jn.Bounds(),
     "a point": jn.Bounds([1.0, 0.25, -np.inf], [1.0, 0.25, np.inf]),
 }
@@ -195,11 +196,11 @@ def test_bounds_in_a_batch_of_pytrees():
         (centres,),
         args_axes=0,
         solver=jn.GradientDescent(),
-        bounds=jn.Bounds({"a": 0.0, "b": np.array([-0.5])}, {"a": None, "b": 0.5}),
+        bounds=jn.Bounds({"a": 0.0, "b": np.array([-0.5])}, 0.5),
         devices=1,
     )
     assert found.success.all()
-    np.testing.assert_allclose(found.x["a"], np.maximum(centres[:, 0], 0), atol=1e-7)
+    np.testing.assert_allclose(found.x["a"], np.clip(centres[:, 0], 0, 0.5), atol=1e-7)
     np.testing.assert_allclose(found.x["b"][:, 0], np.clip(centres[:, 1], -0.5, 0.5), atol=1e-7)
 
 

@@ -1,4 +1,4 @@
-"""Which ends count as the same."""
+"""Which ends count as the same, and what only the host can say of them."""
 
 import jax
 import jax.numpy as jnp

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.scipy.special import betainc, erfc
+from jax.scipy.special import erfc
 
 from jaxnewton.regression.data import frame_columns, refuse_other_rows, refuse_values
 from jaxnewton.regression.stack import Stack
+from jaxnewton.regression.student import t_quantile, t_tail
 from jaxnewton.regression.summary import class_labels, direction_parts, table
 from jaxnewton.types import Array, Status, is_traced, message, succeeded
 
@@ -264,7 +264,7 @@ class Fit:
     def _tail(self, z: Any) -> Array:
         if not self.student:
             return erfc(jnp.abs(z) / np.sqrt(2).astype(z.dtype))
-        return _t_tail(z, jnp.broadcast_to(self._like(self.df_residual.astype(z.dtype), z.ndim), z.shape))
+        return t_tail(z, jnp.broadcast_to(self._like(self.df_residual.astype(z.dtype), z.ndim), z.shape))
 
     def _quantile(self, level: float, ndim: int | None = None) -> Array:
         if not 0 < level < 1:
@@ -273,7 +273,7 @@ class Fit:
         tail = jnp.asarray(1 - level, dtype)
         if not self.student:
             return np.sqrt(2).astype(dtype) * jax.scipy.special.erfinv(1 - tail)
-        return self._like(_t_quantile(tail, self.df_residual.astype(dtype)), axes)
+        return self._like(t_quantile(tail, self.df_residual.astype(dtype)), axes)
 
     def _refuse_stack(self, what: str) -> None:
         if np.ndim(self.status):
@@ -316,27 +316,3 @@ ALONG = {  # the direction follows
     Status.SEPARATED: ": the likelihood rises without end along",
 }
 SHOWN = 8  # parts of a direction that a message lists
-
-
-@jax.jit
-def _t_tail(t: Array, df: Array) -> Array:
-    """P(|T| > |t|) of Student's distribution (Abramowitz & Stegun 1964, equation 26.7.1); nan without freedom."""
-    valid = (df > 0) & ~jnp.isnan(t)
-    safe, t = jnp.where(valid, df, 1.0), jnp.where(valid, t, 0.0)
-    return jnp.where(valid, betainc(0.5 * safe, jnp.full_like(safe, 0.5), 1 / (1 + t * t / safe)), jnp.nan)
-
-
-@jax.jit
-def _t_quantile(tail: Array, df: Array) -> Array:
-    """The t that is exceeded in size with probability ``tail``, by bisection; nan without freedom."""
-    some = jnp.where(df > 0, df, 1.0)
-
-    def narrow(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = 0.5 * (low + high)
-        beyond = _t_tail(middle / (1 - middle), some) > tail
-        return jnp.where(beyond, middle, low), jnp.where(beyond, high, middle)
-
-    low, high = lax.fori_loop(0, 64, narrow, (jnp.zeros_like(df), jnp.ones_like(df)))
-    middle = 0.5 * (low + high)
-    return jnp.where(df > 0, middle / (1 - middle), jnp.nan)

@@ -11,8 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton import checks, linalg
-from jaxnewton.door import Task, outcome_of_one, outcomes_of_many
-from jaxnewton.problem import Problem
 from jaxnewton.regression import blocks, inference
 from jaxnewton.regression.data import (
     Columns,
@@ -20,19 +18,17 @@ from jaxnewton.regression.data import (
     at_hand,
     frame_columns,
     gather,
-    penalties,
     refuse_values,
-    standardise,
 )
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
-from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
+from jaxnewton.regression.likelihood import Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.rows import is_large
+from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rules
 from jaxnewton.regression.stack import ONE, Stack, over_stack
-from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import Array, Outcome, Solver, is_traced
+from jaxnewton.types import Array, Outcome, is_traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,34 +194,6 @@ def poisson(
     )
 
 
-def arg_axes(stack: Stack) -> tuple[int | None, ...]:
-    """Of Z, y, weights, offset and penalty."""
-    X, y, weights, offset, ridge = stack.axes
-    return X, y, weights, offset, 0 if 0 in (X, ridge) else None
-
-
-def solve(
-    problem: Problem, solver: Solver, start: Array, args: Any, axes: Any, stack: Stack, *, tol: Any, max_steps: Any
-) -> Outcome:
-    """The end of one fit, or of a stack; start (..., d), ``axes``: of args."""
-    task = Task(lambda structure, given: (problem, given), lambda n: solver, hessians=True)
-    if not stack.lead:
-        return outcome_of_one(task, start, args, tol=tol, max_steps=max_steps)
-    devices = 1 if is_traced(args) else None
-    return outcomes_of_many(task, start, args, args_axes=axes, tol=tol, max_steps=max_steps, devices=devices)
-
-
-def rules(tol: Any, max_steps: Any) -> tuple[Any, int]:
-    """Checked, and hashable where they are not traced."""
-    tol = None if tol is None else checks.positive_number("tol", tol)
-    return tol, checks.positive("max_steps", max_steps) or MAX_STEPS
-
-
-def fit_likelihood(problem: Problem, start: Array, args: Any, stack: Stack, tol: Any, max_steps: Any) -> Outcome:
-    """``solve`` as likelihoods are."""
-    return solve(problem, Newton(), start, args, arg_axes(stack), stack, tol=tol, max_steps=max_steps)
-
-
 def _fit(
     problem: Likelihood, intercept: bool, tol: Any, max_steps: int, look: bool, stack: Stack, data: Data
 ) -> tuple[tuple[Fields, Array], Array]:
@@ -246,14 +214,6 @@ def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> 
     if stack.lead and start.ndim == 1:  # ridge alone is stacked
         start = jnp.broadcast_to(start, (stack.fits, *start.shape))
     return columns, penalty, start
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array]:
-    """The columns to solve with, and their penalties."""
-    columns = over_stack(lambda X: standardise(X, intercept), (stack.axes.X,), data.X)
-    each = (stack.axes.X, stack.axes.ridge)
-    return columns, over_stack(lambda s, ridge: penalties(s, ridge, intercept), each, columns.scale, data.ridge)
 
 
 def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Array, offset: Array) -> Array:

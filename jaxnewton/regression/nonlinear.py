@@ -18,8 +18,8 @@ from jaxnewton.problem import SumOfSquares
 from jaxnewton.regression.data import gather, refuse_numbers, widest
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
-from jaxnewton.regression.glm import solve
 from jaxnewton.regression.inference import over_freedom, unit
+from jaxnewton.regression.solving import solve
 from jaxnewton.regression.stack import Stack
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt

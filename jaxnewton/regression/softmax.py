@@ -16,9 +16,10 @@ from jaxnewton.regression import inference
 from jaxnewton.regression.data import Columns, Data, frame_columns, gather, refuse_values
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
-from jaxnewton.regression.glm import arg_axes, fit_likelihood, linear_predictor, prepare, rules
+from jaxnewton.regression.glm import linear_predictor
 from jaxnewton.regression.rows import Blocks
 from jaxnewton.regression.separation import Sides
+from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rules
 from jaxnewton.regression.stack import Stack, over_stack
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 

@@ -23,9 +23,10 @@ class Newton(SecondOrder):
 
     Args:
         damped: True: mu is raised when a trial is worse than the model promised and lowered to 0 when it is not; where
-            H + mu I is not positive definite it is modified until it is. A descent method; a stationary point that is
-            not a minimum is reported as SADDLE or SINGULAR. False: the pure iteration x - H^-1 g, which accepts every
-            finite trial, converges to any kind of stationary point, and ends as SINGULAR where H is.
+            H + mu I is not positive definite it is modified until it is, so that steps go about 100 max(1, |x|) at most
+            along what was modified. A descent method; a stationary point that is not a minimum is reported as SADDLE or
+            SINGULAR. False: the pure iteration x - H^-1 g, which accepts every finite trial, converges to any kind of
+            stationary point, and ends as SINGULAR where H is.
 
     Raises:
         TypeError: damped is neither.
@@ -114,19 +115,19 @@ def _modified_solve(H: Array, shift: Array, b: Array, zero: Array, reach: Array)
 def _solve_with_first_definite(
     H: Array, shift: Array, b: Array, zero: Array, little: Array
 ) -> tuple[Array, Array, Array]:
-    """Cholesky at five shifts at once, the last of which cannot fail; the smallest that succeeds counts.
+    """Cholesky at four shifts at once, the last of which cannot fail; the smallest that succeeds counts.
 
-    But for the second, a shift of rounding's size, which tells singular from indefinite.
+    And at a fifth, of rounding's size, which tells singular from indefinite.
     """
     n = b.shape[0]
     off_diagonal = jnp.sum(jnp.abs(H), axis=1) - jnp.abs(jnp.diagonal(H))
     safe = jnp.maximum(-jnp.min(jnp.diagonal(H) - off_diagonal), 0.0) + little  # Gershgorin
-    shifts = jnp.stack([shift, shift + 2 * zero, shift + little, shift + 0.1 * safe, shift + safe])
+    shifts = jnp.stack([shift, shift + little, shift + 0.1 * safe, shift + safe, shift + 2 * zero])
     L = jax.vmap(linalg.cholesky)(H[None] + shifts[:, None, None] * jnp.eye(n, dtype=H.dtype)[None])
     smallest = jnp.min(jnp.diagonal(L, axis1=1, axis2=2), axis=1) ** 2
     definite = jnp.all(jnp.isfinite(L), axis=(1, 2))
     none = jnp.zeros_like(zero)
-    chosen = jnp.argmax(definite & (smallest > jnp.stack([zero, none + jnp.inf, 0.1 * little, none, none])))
+    chosen = jnp.argmax(definite[:4] & (smallest[:4] > jnp.stack([zero, 0.1 * little, none, none])))
     step = linalg.cholesky_solve(L[chosen], b)
-    lowest = jnp.where(definite[1], 0.0, -linalg.max_norm(H))
+    lowest = jnp.where(definite[4], 0.0, -linalg.max_norm(H))
     return step, jnp.where(definite[0], smallest[0], lowest), shifts[chosen] * jnp.sum(step * step)
