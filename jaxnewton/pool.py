@@ -115,6 +115,7 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
         judge = over_lanes(lambda lane, x, evaluation: advance(plan.solver, lane, x, evaluation, data.rules))
         return judge(lanes, trials, evaluations)
 
+    shared = plan.problem.hold(data.shared)
     trips_a_look = TRIPS_A_LOOK.get(jax.default_backend(), TRIPS_A_LOOK_ELSEWHERE)
 
     def one_round(carry: tuple[Pool, Array]) -> tuple[Pool, Array]:
@@ -129,8 +130,8 @@ def run_rounds(plan: Plan, data: Data, pool: Pool, limit: Array) -> Pool:
         def some_trips(carry: tuple[Lane, Array]) -> tuple[Lane, Array]:
             lanes, trips = carry
             if trips_a_look == 1:  # a loop of one is not free
-                return one_trip(lanes, data.shared, pool.rows), trips + 1
-            lanes = lax.fori_loop(0, trips_a_look, lambda _, lanes: one_trip(lanes, data.shared, pool.rows), lanes)
+                return one_trip(lanes, shared, pool.rows), trips + 1
+            lanes = lax.fori_loop(0, trips_a_look, lambda _, lanes: one_trip(lanes, shared, pool.rows), lanes)
             return lanes, trips + trips_a_look
 
         lanes, _ = lax.while_loop(working, some_trips, (pool.lanes, jnp.zeros((), jnp.int32)))
@@ -169,7 +170,8 @@ def _fresh(plan: Plan, data: Data, x0: Array, index: Array) -> tuple[Lane, tuple
     """Fresh lanes at the starts x0 (n, width), and the rows of the arguments that belong to them."""
 
     def one(x0: Array, i: Array) -> tuple[Lane, tuple[Any, ...]]:
-        return begin(plan.solver, plan.problem, x0), jax.tree.map(lambda leaf: leaf[i], data.rows)
+        rows = jax.tree.map(lambda leaf: leaf[i], data.rows)
+        return begin(plan.solver, plan.problem, x0), plan.problem.hold(rows)
 
     own = jax.vmap(one, -1, (-1, plan.problem.rows_axis))
     return own(x0, jnp.minimum(index, plan.size - 1))

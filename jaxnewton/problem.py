@@ -31,6 +31,10 @@ class Problem(Protocol):
         each = jax.vmap(lambda x, *args: self.evaluate(x, args, needs), in_axes=(-1, *axes), out_axes=-1)
         return each(x, *args)
 
+    def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What the pool's lanes work with, made once of their arguments, each by itself; None where one is not here."""
+        return args
+
     def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
         """The point that ``step`` leads to from ``x``: x + step, a retraction, or a projection of it."""
         del args

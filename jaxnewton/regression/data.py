@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnewton.placement import at_hand
 from jaxnewton.regression.stack import Axes, Stack
 from jaxnewton.types import Array, is_traced
 
@@ -194,11 +195,6 @@ def refuse_large(name: str, array: Any, dtype: Any) -> None:
         if largest > limit:
             raise ValueError(f"{name} must fit {dtype}, in which the fit is computed; its largest is {largest:.3g}. "
                              "Rescale it, or have JAX compute in float64")  # fmt: skip
-
-
-def at_hand(array: Any) -> Any:
-    """For checks of values: a GPU's array stays there, any other is NumPy's, which compiles nothing."""
-    return array if isinstance(array, jax.Array) and jax.default_backend() != "cpu" else np.asarray(array)
 
 
 def refuse_values(name: str, given: Any, wrong: Any, wanted: str, before: int = 0) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln, xlog1py, xlogy
 
-from jaxnewton.regression.links import LINKS, Link, Mean
+from jaxnewton.regression.links import LINKS, Link, Mean, log_one_plus
+from jaxnewton.regression.stack import anywhere
 from jaxnewton.types import Array
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -125,7 +126,7 @@ class Binomial:
             e = jnp.exp(-jnp.abs(eta))
             more = 1 / (1 + e)
             less = e * more
-            loss = jnp.maximum(eta, 0.0) - y * eta + jnp.log1p(e)
+            loss = jnp.maximum(eta, 0.0) - y * eta + log_one_plus(e)
             return Term(loss, jnp.where(eta >= 0, (y - 1) + less, y - less), more * less)  # exact of a row that is told
         odds = link.odds(eta)
         # 0 times -inf is 0: a row that is 0 has no interest in log(mu)
@@ -157,7 +158,7 @@ class Binomial:
 
 def _of_shares(y: Array, values: Callable[[], Array]) -> Array:
     """``values()``, one a row; not computed, but 0, where all of y are 0 or 1."""
-    return lax.cond(jnp.all(y * (1 - y) == 0), lambda: jnp.zeros_like(y), values)
+    return lax.cond(anywhere(y * (1 - y) != 0), values, lambda: jnp.zeros_like(y))
 
 
 @dataclasses.dataclass(frozen=True)

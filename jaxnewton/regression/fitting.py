@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxnewton.placement import put
 from jaxnewton.pool import SPLIT, WHOLE
 from jaxnewton.regression.data import Data
 from jaxnewton.regression.stack import Stack
@@ -63,7 +64,7 @@ def _spread(fit: Callable[..., Any], how: tuple[Any, ...], stack: Stack, data: D
 
     def place(part: Any, spec: PartitionSpec) -> Any:
         part = padded_rows(part, size * len(devices)) if spec == SPLIT else part
-        return jax.device_put(part, NamedSharding(mesh, spec))
+        return put(part, NamedSharding(mesh, spec))
 
     found = _compiled(fit, how, stack._replace(lead=(size,)), mesh, Data(*map(place, data, specs)))
     return found if size * len(devices) == stack.fits else jax.tree.map(lambda leaf: leaf[: stack.fits], found)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton import checks, linalg
+from jaxnewton.placement import at_hand
 from jaxnewton.regression import blocks, inference
 from jaxnewton.regression.data import (
     Columns,
     Data,
-    at_hand,
     frame_columns,
     gather,
     refuse_values,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnewton.problem import Problem
@@ -15,12 +16,20 @@ from jaxnewton.regression.links import Link
 from jaxnewton.regression.separation import Sides
 from jaxnewton.types import Array, Evaluation, Needs
 
+PAIRED = 2**15  # most products of columns, over all rows, that a lane holds
 MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 RISING = {  # families, and their links, whose likelihood can rise for ever: towards means of 0, or of 0 and 1
     "binomial": ("logit", "probit", "cloglog", "log"),
     "poisson": ("log",),
     "negative-binomial": ("log",),
 }
+
+
+class Design(NamedTuple):
+    """Z with the products of its columns, so that X'WX is a product with a vector: 3 to 8 times faster on a CPU."""
+
+    Z: Array  # (..., q, m)
+    pairs: Array  # (..., q (q + 1) / 2, m)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,26 +45,38 @@ class Likelihood(Problem):
     family: Family
     link: Link
 
+    def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        Z, *others = args
+        if Z is None or jax.default_backend() != "cpu":
+            return args
+        above, right = np.triu_indices(Z.shape[0])
+        return (Design(Z, Z[above] * Z[right]) if len(above) * Z.shape[1] <= PAIRED else Z, *others)
+
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         """Of x (..., q), the data with leading axes that broadcast."""
-        Z, y, weights, offset, penalty = args
+        design, y, weights, offset, penalty = args
+        Z, pairs = design if isinstance(design, Design) else (design, None)
         eta = jnp.einsum("...q,...qm->...m", x, Z) + offset
         loss, score, information = self.family.term(self.link, y, eta)
         if weights.shape[-1] == 1:  # all rows count, and as much
             loss, score, information = (weights * part for part in (loss, score, information))
         else:  # a row that does not count may have no mean
             loss, score, information = (jnp.where(weights > 0, weights * p, 0.0) for p in (loss, score, information))
-        f = jnp.sum(loss, axis=-1) + 0.5 * jnp.sum(penalty * x * x, axis=-1)
+        f = loss @ jnp.ones_like(loss, shape=loss.shape[-1:]) + 0.5 * jnp.sum(penalty * x * x, axis=-1)
         g = penalty * x - jnp.einsum("...m,...qm->...q", score, Z)
         if needs is Needs.GRADIENT:
             return Evaluation(f, g, None)
-        H = jnp.einsum("...im,...jm->...ij", information[..., None, :] * Z, Z)
+        if pairs is None:
+            H = jnp.einsum("...im,...jm->...ij", information[..., None, :] * Z, Z)
+        else:
+            H = _symmetric(jnp.einsum("...m,...km->...k", information, pairs), x.shape[-1])
         eye = jnp.eye(x.shape[-1], dtype=x.dtype)
         return Evaluation(f, g, H + penalty[..., None, :] * eye.reshape(*(1 for _ in x.shape[1:]), *eye.shape))
 
     def evaluate_lanes(self, x: Array, args: tuple[Any, ...], axes: tuple[int | None, ...], needs: Needs) -> Evaluation:
-        """Fits first, so that X'WX is a product of matrices: 2 to 3 times faster than fits last, for 100 x 4."""
-        alike = (arg if axis == 0 else arg[None] for arg, axis in zip(args, axes, strict=True))
+        """Fits first, so that sums over rows are products of matrices: 2 to 3 times faster than fits last."""
+        own = args[0] if axes[0] == 0 else jax.tree.map(lambda leaf: leaf[None], args[0])
+        alike = (own, *(arg if axis == 0 else arg[None] for arg, axis in zip(args[1:], axes[1:], strict=True)))
         each = self.evaluate(x.T, tuple(alike), needs)
         # what follows is not to be fused with the products: that doubles the time of a trip
         return lax.optimization_barrier(jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), each))
@@ -80,6 +101,14 @@ class Likelihood(Problem):
         return penalty[..., None] * jnp.eye(penalty.shape[-1], dtype=penalty.dtype).reshape(
             *(1 for _ in penalty.shape[1:]), *penalty.shape[-1:] * 2
         )
+
+
+def _symmetric(upper: Array, q: int) -> Array:
+    """(..., q, q) of its upper triangle's rows, one after another."""
+    place = np.zeros((q, q), int)
+    above = np.triu_indices(q)
+    place[above] = place.T[above] = np.arange(len(above[0]))
+    return upper[..., place]
 
 
 def start_from_mean(problem: Likelihood, q: int, sums: tuple[Any, Any, Any]) -> Array:

@@ -14,6 +14,8 @@ from jaxnewton.types import Array
 
 HALF_LOG_TWO_PI = 0.5 * float(np.log(2 * np.pi))
 
+TERMS = {"float32": 8, "float64": 17}  # of the series of artanh up to 1/3
+
 
 class Mean(NamedTuple):
     """A mean mu(eta) that may be any number, or any positive one; nan or not positive outside the link's domain."""
@@ -46,6 +48,18 @@ class Link:
         return link_of, (self.name,)
 
 
+def log_one_plus(e: Array) -> Array:
+    """log(1 + e) of 0 <= e <= 1, to an ulp or two of every small e: by 2 artanh(e / (2 + e)).
+
+    XLA's own ``log1p`` takes 8 times as long on a CPU, which is more than half of a trip's time.
+    """
+    part = e / (2 + e)
+    square, series = part * part, jnp.zeros_like(e)
+    for k in reversed(range(1, TERMS[e.dtype.name])):
+        series = series * square + 2 / (2 * k + 1)
+    return 2 * part + part * (series * square)
+
+
 def _exponential(eta: Array) -> Mean:
     mu = jnp.exp(eta)
     return Mean(mu, eta, mu)
@@ -54,7 +68,7 @@ def _exponential(eta: Array) -> Mean:
 def _logistic(eta: Array) -> Odds:
     e = jnp.exp(-jnp.abs(eta))
     less, more = e / (1 + e), 1 / (1 + e)
-    log_more = -jnp.log1p(e)
+    log_more = -log_one_plus(e)
     log_less = log_more - jnp.abs(eta)
     positive = eta >= 0
     return Odds(
