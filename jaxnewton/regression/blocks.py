@@ -15,7 +15,7 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.loop import advance, begin
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, back, moved_back, numbers, penalties, standardise
+from jaxnewton.regression.data import Frame, back, moved_back, numbers, penalties, standardise
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.rows import Block, look, once_more, reader
@@ -58,10 +58,9 @@ def fit(
     head, level, rows = look(problem, read)
     blocks = functools.partial(once_more, read, rows)
     dtype = jnp.result_type(float)
-    Z, center, scale = standardise(jnp.asarray(head.X, dtype), intercept)
-    columns = Columns(Z[:, :0], center, scale)  # the first block's centres and scales serve all
-    penalty = penalties(scale, jnp.asarray(ridge, dtype), intercept)
-    q = Z.shape[0]
+    columns = standardise(jnp.asarray(head.X, dtype), None, intercept)
+    frame, q = columns.frame, columns.q  # the first block's centres and scales serve all
+    penalty = penalties(frame.scale, jnp.asarray(ridge, dtype), intercept)
     if intercept:
         first = start_from_mean(problem, q, level)
     elif at_zero(problem):
@@ -69,13 +68,13 @@ def fit(
     else:
         sums = jnp.zeros(q, dtype), jnp.zeros((q, q), dtype)
         for block in blocks():
-            sums = jax.block_until_ready(_add_links(problem, columns, level, block, sums))
+            sums = jax.block_until_ready(_add_links(problem, frame, level, block, sums))
         first = _links(sums)
 
     def evaluate(theta: Array) -> Evaluation:
         sums = jnp.zeros((), dtype), jnp.zeros(q, dtype), jnp.zeros((q, q), dtype)
         for block in blocks():
-            sums = jax.block_until_ready(_add(problem, intercept, columns, theta, block, sums))  # or blocks pile up
+            sums = jax.block_until_ready(_add(problem, intercept, frame, theta, block, sums))  # or blocks pile up
         f, g, H = sums
         return Evaluation(f + 0.5 * jnp.sum(penalty * theta**2), g + penalty * theta, H + jnp.diag(penalty))
 
@@ -89,27 +88,27 @@ def fit(
     found = Outcome(state.x, state.f, state.g, lane.status, lane.nit, state.curvature, state.H)
     curvature = _curvature(found.H, jnp.diag(penalty))
     if problem.family.name == "gaussian" and problem.link.name == "identity" and curvature.rank < q:
-        found = found._replace(x=_of_least_norm(intercept, columns, found))
+        found = found._replace(x=_of_least_norm(intercept, frame, found))
     ways = _ways(found.x, found.H, found.grad, penalty)
-    frame = middles(jnp.asarray(head.X, dtype), intercept)
-    framed = moved_back(frame, intercept, back(columns, intercept, ways)).T
+    middle = middles(columns.X, intercept)
+    framed = moved_back(middle, intercept, back(frame, intercept, ways)).T
     dispersion, zero, none = jnp.ones((), dtype), jnp.zeros((), dtype), jnp.full(2, jnp.inf, dtype)
     blank = totals = Totals(jnp.zeros((), jnp.int32), zero, zero, zero, none, -none)
     for _ in range(1 + problem.family.dispersed):  # the likelihood needs the dispersion, which needs all rows
         totals = blank
         for block in blocks():
-            totals = _total(problem, intercept, columns, found.x, frame, framed, dispersion, block, totals)
+            totals = _total(problem, intercept, frame, found.x, middle, framed, dispersion, block, totals)
             jax.block_until_ready(totals)
         if problem.family.dispersed:
             dispersion = inference.over_freedom(totals.pearson, totals.rows, curvature.rank)
-    return _fields(problem, intercept, columns, penalty, found, curvature, totals, ways, dispersion), found.nit
+    return _fields(problem, intercept, frame, penalty, found, curvature, totals, ways, dispersion), found.nit
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _fields(
     problem: Likelihood,
     intercept: bool,
-    columns: Columns,
+    frame: Frame,
     penalty: Array,
     found: Outcome,
     curvature: inference.Curvature,
@@ -129,7 +128,7 @@ def _fields(
         settled=settled(found.grad @ inverse @ found.grad, found.fun),
         separated=separated,
     )
-    there = functools.partial(back, columns, intercept)
+    there = functools.partial(back, frame, intercept)
     status = inference.verdict(found.status, evidence)
     end = inference.conclusion(there, found.x, inverse, jnp.where(separated, q, rank), status,
                                there(jnp.where(separated, way, null)))  # fmt: skip
@@ -155,18 +154,16 @@ _curvature = jax.jit(inference.curvature)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
-def _add(problem: Likelihood, intercept: bool, columns: Columns, theta: Array, block: Block, sums: Any) -> Any:
-    args = (*_design(intercept, columns, block), jnp.zeros_like(theta))
+def _add(problem: Likelihood, intercept: bool, frame: Frame, theta: Array, block: Block, sums: Any) -> Any:
+    args = (*_design(intercept, frame, block), jnp.zeros_like(theta))
     at = problem.evaluate(theta, args, Needs.HESSIAN)
     return jax.tree.map(jnp.add, sums, (at.f, at.g, at.H))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
-def _add_links(
-    problem: Likelihood, columns: Columns, level: tuple[Array, Array, Array], block: Block, sums: Any
-) -> Any:
+def _add_links(problem: Likelihood, frame: Frame, level: tuple[Array, Array, Array], block: Block, sums: Any) -> Any:
     """The normal equations of a fit to the links, as in memory; without an intercept."""
-    Z, y, weights, offset = _design(False, columns, block)
+    Z, y, weights, offset = _design(False, frame, block)
     eta = links(problem, y, level[:2]) - offset
     return sums[0] + Z @ (weights * eta), sums[1] + (weights[None, :] * Z) @ Z.T
 
@@ -186,13 +183,13 @@ def _spectrum(H: Array) -> tuple[Array, Array, Array]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _of_least_norm(intercept: bool, columns: Columns, found: Outcome) -> Array:
+def _of_least_norm(intercept: bool, frame: Frame, found: Outcome) -> Array:
     """Of the minima of a singular sum of squares the one with params of least norm, in the units of X."""
     inverse, V, null = _spectrum(found.H)
     theta = found.x - V @ (inverse * (V.T @ found.grad))
     first = int(intercept)
     ways = jnp.where(null, V, 0.0)
-    params, own = theta[first:] / columns.scale, ways[first:] / columns.scale[:, None]
+    params, own = theta[first:] / frame.scale, ways[first:] / frame.scale[:, None]
     return theta - ways @ jnp.linalg.lstsq(own, params)[0]
 
 
@@ -200,16 +197,16 @@ def _of_least_norm(intercept: bool, columns: Columns, found: Outcome) -> Array:
 def _total(
     problem: Likelihood,
     intercept: bool,
-    columns: Columns,
+    frame: Frame,
     theta: Array,
-    frame: Columns,
+    middle: Frame,
     ways: Array,
     dispersion: Array,
     block: Block,
     totals: Totals,
 ) -> Totals:
     family = problem.family
-    args = _design(intercept, columns, block)
+    args = _design(intercept, frame, block)
     Z, y, weights, offset = args
     counted = weights > 0
     mu = family.mean(problem.link, theta @ Z + offset)
@@ -220,7 +217,7 @@ def _total(
         constant = family.loglik(y, mu, jnp.zeros_like(dispersion), weights, dispersion, dispersion)
     low, high = totals.low, totals.high
     if problem.separable:
-        design, *_ = _design(intercept, frame, block)
+        design, *_ = _design(intercept, middle, block)
         sides, fixed = problem.sides(design.T, y)
         plain, terms = sides @ ways, jnp.abs(sides) @ jnp.abs(ways)
         margins = jnp.where(fixed[:, None], -jnp.abs(plain), plain) / jnp.where(terms > 0, terms, 1.0)
@@ -236,9 +233,9 @@ def _total(
     )
 
 
-def _design(intercept: bool, columns: Columns, block: Block) -> tuple[Array, Array, Array, Array]:
+def _design(intercept: bool, frame: Frame, block: Block) -> tuple[Array, Array, Array, Array]:
     """A block's part of the columns that are solved with, y, weights and offset, in the dtype of the sums."""
-    X, y, weights, offset = (jnp.asarray(part).astype(columns.scale.dtype) for part in block)
-    Z = (X - columns.center[None, :]) / columns.scale[None, :]
+    X, y, weights, offset = (jnp.asarray(part).astype(frame.scale.dtype) for part in block)
+    Z = (X - frame.center[None, :]) / frame.scale[None, :]
     Z = jnp.concatenate([jnp.ones((Z.shape[0], 1), Z.dtype), Z], axis=1) if intercept else Z
     return Z.T, y, weights, offset

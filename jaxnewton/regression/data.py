@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from jaxnewton.placement import at_hand
-from jaxnewton.regression.stack import Axes, Stack
+from jaxnewton.regression.stack import Axes, Stack, over_stack
 from jaxnewton.types import Array, is_traced
 
 SHOWN = 8  # rows or columns that a message lists
@@ -28,12 +30,44 @@ class Data(NamedTuple):
     ridge: Array  # (), (B,)
 
 
-class Columns(NamedTuple):
-    """The columns that are solved with, intercept first: those of X less their centres, over their scales."""
+class Frame(NamedTuple):
+    """Where the columns of X are moved to before a fit, and what they are divided by."""
 
-    Z: Array  # (..., q, m): rows of observations along the last axis, where X'WX is the faster product
     center: Array  # (..., p); 0 without an intercept
-    scale: Array  # (..., p); 1 for a column that does not vary
+    scale: Array  # (..., p) powers of 2; 1 for a column that does not vary
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns that are solved with: those of X in their frame, after one of ones for the intercept.
+
+    They are formed where they are used: to write them out for a stack takes as long as some of Newton's steps.
+    """
+
+    X: Array  # (..., m, p) as it was given
+    frame: Frame
+    varies: Array  # (..., p) bool
+    intercept: bool
+
+    @property
+    def q(self) -> int:
+        """How many there are."""
+        return self.X.shape[-1] + self.intercept
+
+    @property
+    def Z(self) -> Array:
+        """(q, m) of one fit: rows of observations along the last axis, where X'WX is the faster product."""
+        center, scale = self.frame
+        Z = jnp.where(self.varies[:, None], (self.X.T - center[:, None]) / scale[:, None], 0.0)
+        return jnp.concatenate([jnp.ones((1, Z.shape[1]), Z.dtype), Z]) if self.intercept else Z
+
+
+jax.tree_util.register_dataclass(Columns, data_fields=("X", "frame", "varies"), meta_fields=("intercept",))
+
+
+def formed(design: Any) -> Array:
+    """Z of what one fit has for its first argument: Z itself, or the columns that it is formed of."""
+    return design.Z if isinstance(design, Columns) else design
 
 
 def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data, Stack]:
@@ -93,22 +127,25 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     return data, Stack(lead, Axes(**{name: 0 if leads[name] else None for name in arrays}))
 
 
-def standardise(X: Array, intercept: bool) -> Columns:
-    """The columns to solve with, of one fit; a column that does not vary beside an intercept becomes 0.
+def standardise(X: Array, axis: int | None, intercept: bool) -> Columns:
+    """The columns to solve with, of one fit or of a stack (``axis`` 0); one that does not vary becomes 0 beside an
+    intercept.
 
     Centres of few bits and scales that are powers of 2 lose nothing of data with few digits.
     """
-    m, p = X.shape
-    if p == 0 and not intercept:
+    if X.shape[-1] == 0 and not intercept:
         raise ValueError("X has no columns, and there is no intercept: no coefficient is left to fit")
-    center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(p, X.dtype)
-    Z = X.T - center[:, None]
-    largest = jnp.max(jnp.abs(Z), axis=1, initial=0.0)
+    frame, varies = over_stack(functools.partial(_frame, intercept), (axis,), X)
+    return Columns(X, frame, varies, intercept)
+
+
+def _frame(intercept: bool, X: Array) -> tuple[Frame, Array]:
+    """Of one fit, and which columns vary."""
+    center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(X.shape[1], X.dtype)
+    largest = jnp.max(jnp.abs(X - center[None, :]), axis=0, initial=0.0)
     constant = largest <= 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
     varies = ~constant | jnp.isinf(largest)  # nan and inf are to be seen in Z
-    scale = jnp.where(varies, power_of_two(jnp.where(varies, largest, 1.0)), 1.0)
-    Z = jnp.where(varies[:, None], Z / scale[:, None], 0.0)
-    return Columns(jnp.concatenate([jnp.ones((1, m), X.dtype), Z]) if intercept else Z, center, scale)
+    return Frame(center, jnp.where(varies, power_of_two(jnp.where(varies, largest, 1.0)), 1.0)), varies
 
 
 def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
@@ -117,11 +154,10 @@ def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
     return jnp.concatenate([jnp.zeros(1, each.dtype), each]) if intercept else each
 
 
-def back(columns: Columns, intercept: bool, theta: Array) -> Array:
+def back(frame: Frame, intercept: bool, theta: Array) -> Array:
     """Coefficients (..., q) of the columns of Z as coefficients of those of X."""
     center, scale = (
-        part.reshape(*part.shape[:-1], *(1 for _ in range(theta.ndim - part.ndim)), part.shape[-1])
-        for part in (columns.center, columns.scale)
+        part.reshape(*part.shape[:-1], *(1 for _ in range(theta.ndim - part.ndim)), part.shape[-1]) for part in frame
     )
     if not intercept:
         return theta / scale
@@ -130,11 +166,11 @@ def back(columns: Columns, intercept: bool, theta: Array) -> Array:
     return jnp.concatenate([first, params], axis=-1)
 
 
-def moved_back(columns: Columns, intercept: bool, theta: Array) -> Array:
+def moved_back(frame: Frame, intercept: bool, theta: Array) -> Array:
     """``back`` undone for theta (classes, q), for scales of 1."""
     if not intercept:
         return theta
-    first = theta[:, :1] + jnp.sum(columns.center[None, :] * theta[:, 1:], axis=1, keepdims=True)
+    first = theta[:, :1] + jnp.sum(frame.center[None, :] * theta[:, 1:], axis=1, keepdims=True)
     return jnp.concatenate([first, theta[:, 1:]], axis=1)
 
 
@@ -178,13 +214,21 @@ def refuse_numbers(name: str, array: Any, before: int = 0, lead: tuple[int, ...]
         lead: the leading axes, one fit each; then come the rows.
     """
     array = at_hand(array)
-    if array.dtype.kind == "f" and not (jnp if isinstance(array, jax.Array) else np).isfinite(array).all():
+    if array.dtype.kind == "f" and not _finite(array):
         bad = ~np.isfinite(np.asarray(array))
         marked = bad.reshape(*bad.shape[: len(lead) + 1], -1).any(axis=-1)
         where = f" in {_places(np.asarray(marked), before)}" if bad.ndim > len(lead) else ""
         raise ValueError(f"{name} must be finite; it has nan or inf{where}. Drop or fill these")
     if name in ("weights", "ridge") and (array < 0).any():
         raise ValueError(f"{name} must not be negative; its smallest is {array.min()}")
+
+
+def _finite(array: Any) -> bool:
+    """Whether all numbers are; by their sum, if it is, which takes half the time and no further array."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return True
+    return bool((jnp if isinstance(array, jax.Array) else np).isfinite(array).all())
 
 
 def refuse_large(name: str, array: Any, dtype: Any) -> None:

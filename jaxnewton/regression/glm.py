@@ -16,6 +16,7 @@ from jaxnewton.regression import blocks, inference
 from jaxnewton.regression.data import (
     Columns,
     Data,
+    formed,
     frame_columns,
     gather,
     refuse_values,
@@ -198,26 +199,27 @@ def _fit(
     problem: Likelihood, intercept: bool, tol: Any, max_steps: int, look: bool, stack: Stack, data: Data
 ) -> tuple[tuple[Fields, Array], Array]:
     """As ``fitted`` wants it: the fields and the trips."""
-    columns, penalty, start = _prepare(problem, intercept, stack, data)
-    args = (columns.Z, data.y, data.weights, data.offset, penalty)
+    columns, start, args = _prepare(problem, intercept, stack, data)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)
-    fields, doubtful = _infer(problem, intercept, look, stack, data, columns, penalty, found)
+    fields, doubtful = _infer(problem, look, stack, columns, args, found)
     return (fields, found.nit), doubtful
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, Array]:
-    columns, penalty = prepare(intercept, stack, data)
+def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, tuple[Any, ...]]:
+    columns, design, penalty = prepare(intercept, stack, data)
+    args = (design, data.y, data.weights, data.offset, penalty)
 
     first = functools.partial(_start, problem, intercept)
-    start = over_stack(first, arg_axes(stack)[:4], columns.Z, data.y, data.weights, data.offset)
+    start = over_stack(first, arg_axes(stack)[:4], *args[:4])
     if stack.lead and start.ndim == 1:  # ridge alone is stacked
         start = jnp.broadcast_to(start, (stack.fits, *start.shape))
-    return columns, penalty, start
+    return columns, start, args
 
 
-def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Array, offset: Array) -> Array:
+def _start(problem: Likelihood, intercept: bool, design: Any, y: Array, weights: Array, offset: Array) -> Array:
     """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one."""
+    Z = formed(design)
     q = Z.shape[0]
     weights = jnp.broadcast_to(weights, y.shape)
     sums = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
@@ -231,31 +233,23 @@ def _start(problem: Likelihood, intercept: bool, Z: Array, y: Array, weights: Ar
     return linalg.one_by_one(lambda A, b: jnp.linalg.lstsq(A, b)[0])(*system)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _infer(
-    problem: Likelihood,
-    intercept: bool,
-    look: bool,
-    stack: Stack,
-    data: Data,
-    columns: Columns,
-    penalty: Array,
-    found: Outcome,
+    problem: Likelihood, look: bool, stack: Stack, columns: Columns, args: tuple[Any, ...], found: Outcome
 ) -> tuple[Fields, Array]:
     of, each = stack.axis, arg_axes(stack)
-    args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    end, found, doubtful = inference.conclude(problem, look, stack, intercept, data.X, columns, each, args, found)
+    end, found, doubtful = inference.conclude(problem, look, stack, columns, each, args, found)
 
     family, whole = problem.family, problem.family.dispersed  # only then are the rows gone through once more
 
-    def rest(theta: Array, rank: Array, f: Array, *args: Array) -> tuple[Array, Array, Array, Array]:
-        Z, y, weights, offset, penalty = args
+    def rest(theta: Array, rank: Array, f: Array, *args: Any) -> tuple[Array, Array, Array, Array]:
+        design, y, weights, offset, penalty = args
         loss = f - 0.5 * jnp.sum(penalty * theta * theta)
         weights = jnp.broadcast_to(weights, y.shape)
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
         dispersion, mu = jnp.ones((), theta.dtype), y
         if whole:
-            mu = family.mean(problem.link, theta @ Z + offset)
+            mu = family.mean(problem.link, theta @ formed(design) + offset)
             pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / family.variance(mu), 0.0)
             dispersion = inference.over_freedom(jnp.sum(pearson), rows, rank)
         deviance = 2 * (loss - jnp.sum(weights * family.least(y)))
@@ -263,5 +257,7 @@ def _infer(
         return loglik, jnp.maximum(deviance, 0.0), dispersion, rows
 
     loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, found.fun, *args)
-    fields = inference.fields(end, intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows)
+    fields = inference.fields(
+        end, columns.intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows
+    )
     return fields, doubtful

@@ -112,8 +112,6 @@ def conclude(
     model: Model,
     look: bool,
     stack: Stack,
-    intercept: bool,
-    X: Array,
     columns: Columns,
     axes: Any,
     args: Any,
@@ -141,19 +139,19 @@ def conclude(
     doubtful = known & (~succeeded(found.status) | ~definite | ~determined | (model.separable & vague(inverse)))
 
     def to_columns_of_X(theta: Array) -> Array:
-        every_class = theta.reshape(*theta.shape[:-1], -1, columns.Z.shape[-2])
-        return back(columns, intercept, every_class).reshape(theta.shape)
+        every_class = theta.reshape(*theta.shape[:-1], -1, columns.q)
+        return back(columns.frame, columns.intercept, every_class).reshape(theta.shape)
 
     if not look:
         status = jnp.where(known, found.status, jnp.int32(Status.NONFINITE))
         rank, nowhere = jnp.full(status.shape, d, jnp.int32), jnp.zeros_like(found.x)
         return conclusion(to_columns_of_X, found.x, inverse, rank, status, nowhere), found, doubtful
 
-    def closer(X: Array, columns: Columns, theta: Array, status: Array, *args: Array) -> Closer:
-        return scrutinise(model, intercept, X, columns, theta, status, args)
+    def closer(columns: Columns, theta: Array, status: Array, *args: Any) -> Closer:
+        return scrutinise(model, columns, theta, status, args)
 
-    its_axes = (stack.axes.X, stack.axes.X, of, of, *axes)
-    seen = of_some(closer, doubtful, its_axes, (X, columns, found.x, found.status, *args))
+    its_axes = (stack.axes.X, of, of, *axes)
+    seen = of_some(closer, doubtful, its_axes, (columns, found.x, found.status, *args))
     theta = jnp.where(doubtful[..., None], found.x + lax.stop_gradient(seen.theta - found.x), found.x)
     fun = jnp.where(doubtful, found.fun + lax.stop_gradient(seen.fun - found.fun), found.fun)
     if not stack.lead:

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxnewton.problem import Problem
+from jaxnewton.regression.data import formed
 from jaxnewton.regression.families import Family
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.separation import Sides
@@ -35,7 +36,8 @@ class Design(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Likelihood(Problem):
     """The rows' losses (for a dispersion of 1) and half the ridge's penalty, in the coefficients of standardised
-    columns; ``H`` is Fisher's information. args: Z (q, m), y, weights, offset, penalty (q,)."""
+    columns; ``H`` is Fisher's information. args: Z (q, m), y, weights, offset, penalty (q,); lanes may hold a Design,
+    and are handed Columns, of which they form theirs."""
 
     rows_axis: ClassVar[int] = 0
     keeps: ClassVar[bool] = True
@@ -46,11 +48,11 @@ class Likelihood(Problem):
     link: Link
 
     def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        Z, *others = args
+        Z, *others = formed(args[0]), *args[1:]
         if Z is None or jax.default_backend() != "cpu":
-            return args
+            return Z, *others
         above, right = np.triu_indices(Z.shape[0])
-        return (Design(Z, Z[above] * Z[right]) if len(above) * Z.shape[1] <= PAIRED else Z, *others)
+        return Design(Z, Z[above] * Z[right]) if len(above) * Z.shape[1] <= PAIRED else Z, *others
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         """Of x (..., q), the data with leading axes that broadcast."""

@@ -94,7 +94,7 @@ def linear(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Data) -> Fields:
     axes, of = stack.axes, stack.axis
-    columns = over_stack(lambda X: standardise(X, intercept), (axes.X,), data.X)
+    columns = standardise(data.X, axes.X, intercept)
     each: Any = jax.tree.map(lambda _: axes.X, columns)
 
     def quick(columns: Columns, data: Data) -> tuple[Array, Array, Array, Array]:
@@ -138,7 +138,7 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
         columns: Columns, data: Data, theta: Array, of_data: Array, rank: Array, null: Array, inverse: Array
     ) -> Fields:
         def there(theta: Array) -> Array:
-            return back(columns, intercept, theta)
+            return back(columns.frame, intercept, theta)
 
         weights = jnp.broadcast_to(data.weights, data.y.shape)
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
@@ -181,7 +181,7 @@ def _system(intercept: bool, columns: Columns, data: Data) -> tuple[Array, Array
     return (
         (root[None, :] * columns.Z).T,
         root * (data.y - data.offset),
-        penalties(columns.scale, data.ridge, intercept),
+        penalties(columns.frame.scale, data.ridge, intercept),
     )
 
 
@@ -191,9 +191,9 @@ def _by_singular_values(intercept: bool, columns: Columns, data: Data) -> tuple[
     The intercept takes what params leave of the weighted mean; the norm is that of params in the units of X.
     """
     weights = jnp.broadcast_to(data.weights, data.y.shape)
-    m = data.y.shape[0]
+    m, scale = data.y.shape[0], columns.frame.scale
     Z = columns.Z[1:].T if intercept else columns.Z.T
-    X = Z * columns.scale[None, :]
+    X = Z * scale[None, :]
     y = data.y - data.offset
     share = weights / jnp.sum(weights)
     middle = jnp.sum(share[:, None] * X, axis=0) if intercept else jnp.zeros(X.shape[1], X.dtype)
@@ -209,11 +209,11 @@ def _by_singular_values(intercept: bool, columns: Columns, data: Data) -> tuple[
     null = jnp.where(kept[-1], 0.0, Vt[-1]) if p else jnp.zeros(0, X.dtype)
     rank = jnp.sum(kept, dtype=jnp.int32)
     spread = Vt.T @ (inverse[:, None] ** 2 * Vt)
-    theta, direction = params * columns.scale, null * columns.scale
-    scaled = spread * columns.scale[:, None] * columns.scale[None, :]
+    theta, direction = params * scale, null * scale
+    scaled = spread * scale[:, None] * scale[None, :]
     if not intercept:
         return theta, rank, direction, scaled
-    shift = middle / columns.scale
+    shift = middle / scale
     first = (level - jnp.sum(middle * params))[None]
     cross = -(scaled @ shift)
     corner = jnp.sum(shift * (scaled @ shift)) + 1 / jnp.sum(weights)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton.problem import Problem
-from jaxnewton.regression.data import Columns, back
+from jaxnewton.regression.data import Columns, back, formed
 from jaxnewton.regression.factor import Factor
 from jaxnewton.regression.separation import Sides, middles, separates
 from jaxnewton.regression.stack import if_wanted
@@ -64,12 +64,12 @@ class Place(NamedTuple):
     factor: Factor  # of the information
 
 
-def scrutinise(
-    model: Model, intercept: bool, X: Array, columns: Columns, theta: Array, status: Array, args: tuple[Any, ...]
-) -> Closer:
-    """Of one fit that ended at theta (d,) with this status; X (m, p) as it was given."""
-    Z, y, weights, _, penalty = args
-    q, d = Z.shape[0], theta.shape[0]
+def scrutinise(model: Model, columns: Columns, theta: Array, status: Array, args: tuple[Any, ...]) -> Closer:
+    """Of one fit that ended at theta (d,) with this status."""
+    design, y, weights, offset, penalty = args
+    Z, X, intercept = formed(design), columns.X, columns.intercept
+    args = (Z, y, weights, offset, penalty)
+    q, d = columns.q, theta.shape[0]
     classes = d // q
     eps = float(jnp.finfo(theta.dtype).eps)
     counted = jnp.broadcast_to(weights > 0, y.shape)
@@ -86,7 +86,7 @@ def scrutinise(
     if model.separable:
         free = jnp.tile(penalty == 0, classes)  # a ridge holds the others back
         ways = [jax.vmap(of_data.within)(by_class(jnp.where(free, v, 0.0))) for v in (end.theta, end.step)]
-        ways = [back(columns, intercept, v).reshape(d) for v in ways]
+        ways = [back(columns.frame, intercept, v).reshape(d) for v in ways]
 
         def look() -> tuple[Array, Array]:
             frame = middles(jnp.where(counted[:, None], X, 0.0), intercept)
@@ -110,7 +110,7 @@ def scrutinise(
         rank=jnp.where(singular & ~separated, jnp.minimum(rank, end.factor.rank), rank).astype(jnp.int32),
         singular=singular,
         separated=separated,
-        direction=jnp.where(separated, way, back(columns, intercept, null).reshape(d)),
+        direction=jnp.where(separated, way, back(columns.frame, intercept, null).reshape(d)),
         settled=settled(end.gain, end.f),
         restless=jnp.max(moves - 1e-3 * levels, initial=0.0) > 0.1,
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnewton.regression.data import Columns, back, moved_back
+from jaxnewton.regression.data import Frame, back, moved_back
 from jaxnewton.regression.factor import Factor
 from jaxnewton.types import Array
 
@@ -34,7 +34,7 @@ class Guess(NamedTuple):
     of_largest: Any  # of the largest product of a row
 
 
-def separates(sides: Sides, frame: Columns, intercept: bool, theta: Array, step: Array) -> tuple[Array, Array]:
+def separates(sides: Sides, frame: Frame, intercept: bool, theta: Array, step: Array) -> tuple[Array, Array]:
     """Whether theta (d,), or the step from it put right, is a direction that separates, and which.
 
     Args:
@@ -73,7 +73,7 @@ def separates(sides: Sides, frame: Columns, intercept: bool, theta: Array, step:
     return found, jnp.where(found, back(frame, intercept, way.reshape(classes)).reshape(d), 0.0)
 
 
-def middles(X: Array, intercept: bool) -> Columns:
+def middles(X: Array, intercept: bool) -> Frame:
     """X less the columns' medians, where most rows are: of their products with a direction few digits are lost."""
     center = jnp.sort(X, axis=0)[X.shape[0] // 2] if intercept else jnp.zeros(X.shape[1], X.dtype)
-    return Columns(X.T[:, :0], center, jnp.ones_like(center))
+    return Frame(center, jnp.ones_like(center))

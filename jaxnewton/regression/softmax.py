@@ -13,7 +13,7 @@ import numpy as np
 from jaxnewton import checks, linalg
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, Data, frame_columns, gather, refuse_values
+from jaxnewton.regression.data import Columns, Data, formed, frame_columns, gather, refuse_values
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
 from jaxnewton.regression.glm import linear_predictor
@@ -38,6 +38,9 @@ class Multinomial(Problem):
 
     classes: int
     reference: int
+
+    def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return formed(args[0]), *args[1:]
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         Z, y, weights, _, penalty = args
@@ -183,40 +186,34 @@ def _fit(
     problem: Multinomial, intercept: bool, tol: Any, max_steps: int, look: bool, stack: Stack, data: Data
 ) -> tuple[tuple[Fields, Array], Array]:
     """As ``fitted`` wants it: the fields and the trips."""
-    columns, penalty = prepare(intercept, stack, data)
+    columns, design, penalty = prepare(intercept, stack, data)
     lead = (stack.fits,) if stack.lead else ()
-    start = jnp.zeros((*lead, (problem.classes - 1) * columns.Z.shape[-2]), columns.Z.dtype)
-    args = (columns.Z, data.y, data.weights, data.offset, penalty)
+    start = jnp.zeros((*lead, (problem.classes - 1) * columns.q), data.X.dtype)
+    args = (design, data.y, data.weights, data.offset, penalty)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)
-    fields, doubtful = _infer(problem, intercept, look, stack, data, columns, penalty, found)
+    fields, doubtful = _infer(problem, look, stack, columns, args, found)
     return (fields, found.nit), doubtful
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _infer(
-    problem: Multinomial,
-    intercept: bool,
-    look: bool,
-    stack: Stack,
-    data: Data,
-    columns: Columns,
-    penalty: Array,
-    found: Outcome,
+    problem: Multinomial, look: bool, stack: Stack, columns: Columns, args: tuple[Any, ...], found: Outcome
 ) -> tuple[Fields, Array]:
     of, each, others = stack.axis, arg_axes(stack), problem.classes - 1
-    args = (columns.Z, data.y, data.weights, data.offset, penalty)
-    end, found, doubtful = inference.conclude(problem, look, stack, intercept, data.X, columns, each, args, found)
+    end, found, doubtful = inference.conclude(problem, look, stack, columns, each, args, found)
 
-    def rest(theta: Array, *args: Array) -> tuple[Array, Array]:
-        at = problem.evaluate(theta, (*args[:4], jnp.zeros_like(args[4])), Needs.GRADIENT)
-        return -at.f, jnp.sum(jnp.broadcast_to(args[2] > 0, args[1].shape), dtype=jnp.int32)
+    def rest(theta: Array, *args: Any) -> tuple[Array, Array]:
+        design, y, weights, offset, penalty = args
+        of_data = (formed(design), y, weights, offset, jnp.zeros_like(penalty))
+        at = problem.evaluate(theta, of_data, Needs.GRADIENT)
+        return -at.f, jnp.sum(jnp.broadcast_to(weights > 0, y.shape), dtype=jnp.int32)
 
     loglik, rows = over_stack(rest, (of, *each), found.x, *args)
     coefficients = end.theta.reshape(*end.theta.shape[:-1], others, -1)
     coefficients = jnp.swapaxes(coefficients, -1, -2)
     fields = Fields(
-        params=coefficients[..., 1:, :] if intercept else coefficients,
-        intercept=coefficients[..., 0, :] if intercept else None,
+        params=coefficients[..., 1:, :] if columns.intercept else coefficients,
+        intercept=coefficients[..., 0, :] if columns.intercept else None,
         joint_covariance=end.covariance,
         loglik=loglik,
         deviance=-2 * loglik,

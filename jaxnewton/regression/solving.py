@@ -18,7 +18,7 @@ from jaxnewton.types import Array, Outcome, Solver, is_traced
 
 
 def arg_axes(stack: Stack) -> tuple[int | None, ...]:
-    """Of Z, y, weights, offset and penalty."""
+    """Of the columns, y, weights, offset and penalty."""
     X, y, weights, offset, ridge = stack.axes
     return X, y, weights, offset, 0 if 0 in (X, ridge) else None
 
@@ -46,8 +46,9 @@ def fit_likelihood(problem: Problem, start: Array, args: Any, stack: Stack, tol:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array]:
-    """The columns to solve with, and their penalties."""
-    columns = over_stack(lambda X: standardise(X, intercept), (stack.axes.X,), data.X)
+def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Any, Array]:
+    """The columns to solve with; what the problem's arguments have of them, Z for one fit; and their penalties."""
+    columns = standardise(data.X, stack.axes.X, intercept)
     each = (stack.axes.X, stack.axes.ridge)
-    return columns, over_stack(lambda s, ridge: penalties(s, ridge, intercept), each, columns.scale, data.ridge)
+    penalty = over_stack(lambda s, ridge: penalties(s, ridge, intercept), each, columns.frame.scale, data.ridge)
+    return columns, columns if stack.lead else columns.Z, penalty
