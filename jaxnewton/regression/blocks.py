@@ -23,7 +23,7 @@ from jaxnewton.regression.scrutiny import settled
 from jaxnewton.regression.separation import middles
 from jaxnewton.solvers.common import resolution
 from jaxnewton.solvers.newton import Newton
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Outcome, is_traced, succeeded
+from jaxnewton.types import RUNNING, Array, Evaluation, Outcome, is_traced, succeeded
 
 
 class Totals(NamedTuple):
@@ -155,8 +155,7 @@ _curvature = jax.jit(inference.curvature)
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
 def _add(problem: Likelihood, intercept: bool, frame: Frame, theta: Array, block: Block, sums: Any) -> Any:
-    args = (*_design(intercept, frame, block), jnp.zeros_like(theta))
-    at = problem.evaluate(theta, args, Needs.HESSIAN)
+    at = problem.evaluate_block(theta, *_design(intercept, frame, block))
     return jax.tree.map(jnp.add, sums, (at.f, at.g, at.H))
 
 
@@ -165,7 +164,7 @@ def _add_links(problem: Likelihood, frame: Frame, level: tuple[Array, Array, Arr
     """The normal equations of a fit to the links, as in memory; without an intercept."""
     Z, y, weights, offset = _design(False, frame, block)
     eta = links(problem, y, level[:2]) - offset
-    return sums[0] + Z @ (weights * eta), sums[1] + (weights[None, :] * Z) @ Z.T
+    return sums[0] + (weights * eta) @ Z, sums[1] + (weights[:, None] * Z).T @ Z
 
 
 @jax.jit
@@ -206,10 +205,9 @@ def _total(
     totals: Totals,
 ) -> Totals:
     family = problem.family
-    args = _design(intercept, frame, block)
-    Z, y, weights, offset = args
+    Z, y, weights, offset = _design(intercept, frame, block)
     counted = weights > 0
-    mu = family.mean(problem.link, theta @ Z + offset)
+    mu = family.mean(problem.link, Z @ theta + offset)
     pearson = jnp.sum(jnp.where(counted, weights * (y - mu) ** 2 / family.variance(mu), 0.0))
     if family.name == "gaussian":
         constant = 0.5 * jnp.sum(jnp.log(jnp.where(counted, weights, 1.0)))
@@ -218,7 +216,7 @@ def _total(
     low, high = totals.low, totals.high
     if problem.separable:
         design, *_ = _design(intercept, middle, block)
-        sides, fixed = problem.sides(design.T, y)
+        sides, fixed = problem.sides(design, y)
         plain, terms = sides @ ways, jnp.abs(sides) @ jnp.abs(ways)
         margins = jnp.where(fixed[:, None], -jnp.abs(plain), plain) / jnp.where(terms > 0, terms, 1.0)
         low = jnp.minimum(low, jnp.min(jnp.where(counted[:, None], margins, jnp.inf), axis=0))
@@ -234,8 +232,8 @@ def _total(
 
 
 def _design(intercept: bool, frame: Frame, block: Block) -> tuple[Array, Array, Array, Array]:
-    """A block's part of the columns that are solved with, y, weights and offset, in the dtype of the sums."""
+    """A block's rows (k, q) of the columns that are solved with, y, weights and offset, in the dtype of the sums."""
     X, y, weights, offset = (jnp.asarray(part).astype(frame.scale.dtype) for part in block)
     Z = (X - frame.center[None, :]) / frame.scale[None, :]
     Z = jnp.concatenate([jnp.ones((Z.shape[0], 1), Z.dtype), Z], axis=1) if intercept else Z
-    return Z.T, y, weights, offset
+    return Z, y, weights, offset
