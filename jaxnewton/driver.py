@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxnewton.placement import put
 from jaxnewton.pool import DATA_SPECS, SPLIT, Data, Kept, Plan, Pool, best_first, empty_pool, run_inside, run_segment
 from jaxnewton.problem import Problem
 from jaxnewton.starts import Starts, split_rows
@@ -55,7 +56,7 @@ def _place(plan: Plan, device: Any, data: Data) -> tuple[Data, Pool]:
     if plan.mesh is not None:
         to_sharding = functools.partial(NamedSharding, plan.mesh)
         place = jax.tree.map(to_sharding, DATA_SPECS, is_leaf=lambda s: isinstance(s, PartitionSpec))
-    data = jax.device_put(data, place)
+    data = put(data, place)
     return data, _empty_there(plan, data)
 
 

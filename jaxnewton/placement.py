@@ -8,16 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnewton.types import is_traced
+
 
 def at_hand(array: Any) -> Any:
     """What the host can look at: a GPU's array stays there, any other is NumPy's, which compiles nothing."""
     return array if isinstance(array, jax.Array) and jax.default_backend() != "cpu" else np.asarray(array)
 
 
-def put(array: Any, place: Any) -> Any:
-    """``jax.device_put``, but a CPU's array is cut over CPU devices as views; JAX would copy it twice.
+def view(array: Any) -> Any:
+    """A CPU's array as NumPy's, all else as it is: JAX copies its own when they are cut, or go to several devices.
 
-    For what the caller does not hand on: the views are of the user's own memory.
+    To read only: the memory is the array's.
     """
-    numbers = isinstance(array, jax.Array) and not jnp.issubdtype(array.dtype, jax.dtypes.extended)
-    return jax.device_put(at_hand(array) if numbers else array, place)
+    if not isinstance(array, jax.Array) or is_traced(array):
+        return array
+    numbers = array.ndim > 0 and not array.weak_type and not jnp.issubdtype(array.dtype, jax.dtypes.extended)
+    return at_hand(array) if numbers else array
+
+
+def put(tree: Any, place: Any) -> Any:
+    """``jax.device_put`` of views."""
+    return jax.device_put(jax.tree.map(view, tree), place)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton import checks
+from jaxnewton.placement import view
 from jaxnewton.types import Array, is_traced
 
 
@@ -89,7 +90,7 @@ class Drawn(Listed):
 
 def split_rows(rows: Array, parts: int, size: int) -> Array:
     """Rows (m, ...) as (parts, size, ...); the last part is padded with copies of the last row."""
-    return padded_rows(rows, parts * size).reshape(parts, size, *rows.shape[1:])
+    return padded_rows(view(rows), parts * size).reshape(parts, size, *rows.shape[1:])
 
 
 def padded_rows(rows: Array, count: int) -> Array:

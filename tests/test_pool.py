@@ -10,7 +10,8 @@ import pytest
 from problems import rosenbrock
 
 import jaxnewton as jn
-from jaxnewton import Status, door, driver, pool
+from jaxnewton import Status, door, driver, placement, pool
+from jaxnewton.starts import split_rows
 
 N, COUNT = 5, 3000
 STARTS = np.random.default_rng(0).uniform(-3, 3, (COUNT, N))
@@ -69,6 +70,17 @@ def test_default_width_of_a_gpu(monkeypatch):
     assert driver.default_width(2, 1000) == 1000
     assert driver.default_width(5, 10**6, read=25, held=25) == 2**15
     assert driver.default_width(5, 10**6, held=10**6) == 64
+
+
+def test_views_are_not_copied():
+    """Of a CPU's array, where its parts begin with a cache line; but not of what NumPy has no view of."""
+    starts = jnp.asarray(STARTS[:2048])
+    split = split_rows(starts, 4, 512)
+    there = placement.put(split, jax.sharding.NamedSharding(jax.make_mesh((4,), ("device",)), pool.SPLIT))
+    parts = [shard.data.unsafe_buffer_pointer() for shard in there.addressable_shards]
+    assert parts == [starts.unsafe_buffer_pointer() + i * starts.nbytes // 4 for i in range(4)]
+    for other in (jax.random.key(0), jax.random.split(jax.random.key(0)), 1.5, STARTS, jnp.asarray(1.5)):
+        assert placement.view(other) is other
 
 
 def test_order_does_not_matter():

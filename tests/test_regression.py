@@ -13,6 +13,7 @@ from nist import LINEAR, NONLINEAR
 from scipy import special, stats
 
 from jaxnewton import Status, regression
+from jaxnewton.regression import likelihood, links, stack
 
 M, P = 40, 2
 ONES, ZEROS = np.ones(M), np.zeros(M)
@@ -160,7 +161,7 @@ LINKS = {
     "inverse-gaussian": ("inverse-squared", "inverse", "log", "identity"),
     "negative-binomial": ("log", "identity"),
 }
-CELLS = [(family, link) for family, links in LINKS.items() for link in links]
+CELLS = [(family, link) for family, names in LINKS.items() for link in names]
 MEANS = {
     "identity": lambda eta: eta,
     "log": np.exp,
@@ -277,10 +278,10 @@ def test_families(family, link):
 
 
 def test_the_table_has_all_links():
-    for family, links in LINKS.items():
+    for family, names in LINKS.items():
         with pytest.raises(ValueError, match="link must be") as refused:
             regression.glm(np.ones((2, 1)), np.ones(2), family=FAMILIES[family], link="cauchit")
-        assert [f'"{link}"' in str(refused.value) for link in LINKS_KNOWN] == [link in links for link in LINKS_KNOWN]
+        assert [f'"{link}"' in str(refused.value) for link in LINKS_KNOWN] == [link in names for link in LINKS_KNOWN]
 
 
 LINKS_KNOWN = tuple(MEANS)
@@ -468,6 +469,42 @@ def test_a_bootstrap_shares_the_rows(model):
         for i in (0, 2):
             same(found, i, fit(X, y, drawn[i], offset))
         np.testing.assert_array_equal(found.rows, (drawn > 0).sum(1))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_products_of_columns_change_nothing(shared, monkeypatch):
+    """A stack's lanes hold them, where they are not too many."""
+    X, y, weights, offset, ridge = (np.stack([part] * 3) for part in observations("binomial", "logit"))
+    X, ridge = X[0] if shared else X * np.array([1.0, 2.0, 0.5])[:, None, None], np.array([0.0, 1.0, 10.0])
+    fits = []
+    for most in (likelihood.PAIRED, 0):
+        monkeypatch.setattr(likelihood, "PAIRED", most)
+        jax.clear_caches()
+        fits.append(fitted("binomial", "logit", X, y, weights, offset, ridge))
+    np.testing.assert_allclose(fits[0].params, fits[1].params, rtol=1e-9)
+    np.testing.assert_allclose(fits[0].stderr, fits[1].stderr, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_one_plus(dtype):
+    """Against NumPy in a wider type: to 3 ulp of e from 1 down to where 1 + e is 1."""
+    e = np.concatenate([np.linspace(0, 1, 20_001), np.logspace(-30, 0, 20_001)]).astype(dtype)
+    wide = np.log1p(e.astype(np.longdouble if dtype == np.float64 else np.float64))
+    got = links.log_one_plus(jnp.asarray(e))
+    assert got.dtype == dtype
+    assert np.all(np.abs(np.asarray(got) - wide) <= 3 * np.spacing(wide.astype(dtype)))
+
+
+def test_a_condition_under_vmap_stays_one():
+    """It asks for all that is mapped over, so that neither branch is computed in vain, and is right for each."""
+
+    def halves(y):
+        return jax.lax.cond(stack.anywhere(y > 1), lambda: jnp.where(y > 1, y / 2, y), lambda: y)
+
+    both = jax.vmap(jax.vmap(halves))
+    y = np.arange(12.0).reshape(2, 3, 2)
+    np.testing.assert_array_equal(both(y), np.where(y > 1, y / 2, y))
+    assert "cond[" in str(jax.make_jaxpr(both)(y))
 
 
 PROGRAMS = []  # one entry for every program that JAX has compiled

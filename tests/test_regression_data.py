@@ -6,12 +6,14 @@ As in test_regression.py, shapes and options are the same wherever they can be, 
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
 
 import jaxnewton as jn
 from jaxnewton import Status, regression
+from jaxnewton.regression import data
 
 M, P = 40, 2
 ONES, ZEROS = np.ones(M), np.zeros(M)
@@ -197,6 +199,14 @@ def test_what_is_not_refused():
     want = linear(X, SHARE)
     for given in (SHARE.astype(bool), SHARE.astype(int), SHARE.astype(object), list(SHARE)):
         np.testing.assert_array_equal(linear(X.tolist(), given).params, want.params)
+
+
+def test_numbers_whose_sum_overflows():
+    largest = np.finfo(float).max
+    data.refuse_numbers("X", np.array([largest, largest, -largest]))
+    data.refuse_numbers("X", jnp.array([largest, largest, -largest]))
+    with pytest.raises(ValueError, match=r"X must be finite; it has nan or inf in rows 1, 2\. "):
+        data.refuse_numbers("X", np.array([largest, np.inf, -np.inf]))
 
 
 @pytest.mark.parametrize("model", ["logistic", pytest.param("poisson", marks=pytest.mark.slow)])

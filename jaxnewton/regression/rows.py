@@ -17,7 +17,7 @@ from jaxnewton.types import is_traced
 
 ALIGNED = 16  # rows: a block that begins where a cache line does is not copied on its way
 LARGE = 2**22  # entries of X from which one fit goes through it in blocks
-ENTRIES = 2**18  # of X in a block: 2 MB in double precision, which stay in cache; half and twice that are 5 to 20 % slower
+ENTRIES = 2**18  # of X in a block: 2 MB in double precision stay in cache; half and twice that are 5 to 20 % slower
 
 
 class Blocks:
