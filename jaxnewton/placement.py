@@ -21,10 +21,9 @@ def view(array: Any) -> Any:
 
     To read only: the memory is the array's.
     """
-    if not isinstance(array, jax.Array) or is_traced(array):
+    if not isinstance(array, jax.Array) or is_traced(array) or jnp.issubdtype(array.dtype, jax.dtypes.extended):
         return array
-    numbers = array.ndim > 0 and not array.weak_type and not jnp.issubdtype(array.dtype, jax.dtypes.extended)
-    return at_hand(array) if numbers else array
+    return at_hand(array) if array.ndim and not array.weak_type else array
 
 
 def put(tree: Any, place: Any) -> Any:
