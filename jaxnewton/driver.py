@@ -19,12 +19,12 @@ from jaxnewton.placement import put
 from jaxnewton.pool import DATA_SPECS, SPLIT, Data, Kept, Plan, Pool, best_first, empty_pool, run_inside, run_segment
 from jaxnewton.problem import Problem
 from jaxnewton.starts import Starts, split_rows
-from jaxnewton.types import Array, Rules, Solver, is_traced, succeeded
+from jaxnewton.types import Array, Needs, Rules, Solver, is_traced, succeeded
 
 SEGMENT_SECONDS = 0.25  # between two looks of the host; what it costs is one dispatch
 
 
-def default_width(n: int, count: int, read: int = 0, held: int = 0) -> int:
+def default_width(n: int, count: int, read: int = 0, held: int = 0, factored: bool = False) -> int:
     """Lanes a device, for n unknowns and ``count`` starts a device.
 
     Enough lanes to hide the cost of a kernel launch, few enough that what they work on stays in cache. On a CPU never
@@ -35,11 +35,13 @@ def default_width(n: int, count: int, read: int = 0, held: int = 0) -> int:
 
     Args:
         read: entries of the largest argument that a lane has of its own, where these are worked on lanes last, and so
-            are to stay in cache: with 25, J = QR (25 x 5) takes an H100 twice the time with 2**17 lanes as with 2**15.
+            are to stay in cache: with 25, J = QR (25 x 5) takes an H100 twice the time with 2**17 lanes as with 2**15,
+            and a CPU with 256 as with 32.
         held: of the largest argument; what a problem makes of it for all lanes is to fit in memory.
+        factored: whether a trip factorises a matrix of ``read`` rows and n columns.
     """
     if jax.default_backend() == "cpu":
-        widest = max(min(2**13 // n**2, 512), 32)
+        widest = max(min(2**13 // n**2, 512, 2**12 // max(n * read, 1) if factored else 512), 32)
         return max(min(2 ** (widest.bit_length() - 1), count // 32), min(count, 16))
     cached = max(2**20 // max(read, 1), 2**10)
     widest = max(min(2**23 // n**2, 2**17, cached, 2**26 // max(held, 1)), 32)
@@ -134,7 +136,8 @@ def solve_pool(
         own = _largest(rows) // starts.count
         known = problem.lanes if jax.default_backend() == "cpu" else None
         read = own if problem.rows_axis == -1 else 0
-        width = known or default_width(problem.size(one), size, read, max(own, _largest(shared)))
+        held, factored = max(own, _largest(shared)), solver.needs is Needs.FACTOR
+        width = known or default_width(problem.size(one), size, read, held, factored)
     plan = Plan(problem, solver, min(width, size), size, keep and min(keep, size), axes, mesh)
     counts: Any = np.clip(starts.count - size * np.arange(parts, dtype=np.int32), 0, size)
     rows = jax.tree.map(lambda leaf: split_rows(leaf, parts, size), rows)

@@ -144,6 +144,20 @@ def one_by_one(fn: Any) -> Any:
     return jax.custom_batching.sequential_vmap(fn) if jax.default_backend() == "cpu" else fn
 
 
+@jax.custom_batching.custom_vmap
+def anywhere(mask: Array) -> Array:
+    """Whether any is True, under ``vmap`` of all that it maps over: what a condition may ask without costing both its
+    branches.
+    """
+    return jnp.any(mask)
+
+
+@anywhere.def_vmap
+def _(size: int, batched: list[bool], mask: Array) -> tuple[Array, bool]:
+    del size, batched
+    return anywhere(mask), False
+
+
 def gram(J: Array) -> Array:
     """J'J (n, n, lanes) of J (m, n, lanes): a batched product, since XLA's CPU is 10 to 30 times slower at the sum."""
     return jnp.moveaxis(lax.dot_general(J, J, (((0,), (0,)), ((2,), (2,)))), 0, -1)

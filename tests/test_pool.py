@@ -64,6 +64,12 @@ def test_what_a_gpu_does_otherwise_does_not_matter(monkeypatch, devices):
     np.testing.assert_array_equal(found.start, np.arange(COUNT))
 
 
+def test_default_width_of_a_cpu():
+    assert [driver.default_width(n, 10**6) for n in (2, 5, 10, 30)] == [512, 256, 64, 32]
+    assert [driver.default_width(5, 10**6, read=25, factored=factored) for factored in (False, True)] == [256, 32]
+    assert driver.default_width(2, 10**6, read=5, factored=True) == 256
+
+
 def test_default_width_of_a_gpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert [driver.default_width(n, 10**6) for n in (2, 10, 30, 1000)] == [2**17, 2**16, 2**13, 32]

@@ -12,8 +12,8 @@ from glm_reference import ANES96_COLUMNS, ANES96_LOGLIK, ANES96_PARAMS, ANES96_S
 from nist import LINEAR, NONLINEAR
 from scipy import special, stats
 
-from jaxnewton import Status, regression
-from jaxnewton.regression import likelihood, links, stack
+from jaxnewton import Status, linalg, regression
+from jaxnewton.regression import likelihood, links
 
 M, P = 40, 2
 ONES, ZEROS = np.ones(M), np.zeros(M)
@@ -499,7 +499,7 @@ def test_a_condition_under_vmap_stays_one():
     """It asks for all that is mapped over, so that neither branch is computed in vain, and is right for each."""
 
     def halves(y):
-        return jax.lax.cond(stack.anywhere(y > 1), lambda: jnp.where(y > 1, y / 2, y), lambda: y)
+        return jax.lax.cond(linalg.anywhere(y > 1), lambda: jnp.where(y > 1, y / 2, y), lambda: y)
 
     both = jax.vmap(jax.vmap(halves))
     y = np.arange(12.0).reshape(2, 3, 2)

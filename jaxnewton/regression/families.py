@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln, xlog1py, xlogy
 
+from jaxnewton import linalg
 from jaxnewton.regression.links import LINKS, Link, Mean, log_one_plus
-from jaxnewton.regression.stack import anywhere
 from jaxnewton.types import Array
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -158,7 +158,7 @@ class Binomial:
 
 def _of_shares(y: Array, values: Callable[[], Array]) -> Array:
     """``values()``, one a row; not computed, but 0, where all of y are 0 or 1."""
-    return lax.cond(anywhere(y * (1 - y) != 0), values, lambda: jnp.zeros_like(y))
+    return lax.cond(linalg.anywhere(y * (1 - y) != 0), values, lambda: jnp.zeros_like(y))
 
 
 @dataclasses.dataclass(frozen=True)

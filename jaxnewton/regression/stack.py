@@ -113,17 +113,3 @@ def of_some(fn: Callable[..., Any], wanted: Array, axes: tuple[Any, ...], args: 
 def if_wanted(wanted: Array, fn: Callable[[], Any], otherwise: Any) -> Any:
     """``fn()`` where ``wanted`` (), by a loop: a condition under ``vmap`` costs both its branches."""
     return lax.while_loop(lambda carry: carry[0], lambda _: (jnp.zeros_like(wanted), fn()), (wanted, otherwise))[1]
-
-
-@jax.custom_batching.custom_vmap
-def anywhere(mask: Array) -> Array:
-    """Whether any is True, under ``vmap`` of all that it maps over: what a condition may ask without costing both its
-    branches.
-    """
-    return jnp.any(mask)
-
-
-@anywhere.def_vmap
-def _(size: int, batched: list[bool], mask: Array) -> tuple[Array, bool]:
-    del size, batched
-    return anywhere(mask), False

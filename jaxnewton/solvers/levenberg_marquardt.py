@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnewton import linalg
 from jaxnewton.solvers.common import Stepper, Verdict, finite, judge, keep, resolution, running
@@ -144,16 +145,20 @@ class LevenbergMarquardt(Squares):
         orthogonal = jnp.max(jnp.abs(g / units)) <= 10 * n * eps * jnp.sqrt(2 * f)  # r to all columns of J
         inside = determined & ((jnp.sum(free.p * free.p) <= (1.1 * radius) ** 2) | blind)
 
-        pull = jnp.sqrt(jnp.sum((g / units) ** 2)) / radius
-        # what J takes to 0 is damped by as little as its factor can tell from that
-        floor = 10 * n * eps
-        least = jnp.maximum(jnp.where(determined, _towards(jnp.zeros_like(f), free, radius), floor), 0.0)
-        damping = jnp.maximum(least, jnp.minimum(jnp.maximum(state.damping, 1e-3 * pull), pull))
-        cut = self._part(H, units, g, damping)
-        off = jnp.abs(jnp.sqrt(jnp.sum(cut.p * cut.p)) - radius) > 0.1 * radius
-        nearer = jnp.clip(_towards(damping, cut, radius), least, jnp.maximum(pull, least))
-        damping = jnp.where(off, nearer, damping)
-        cut = self._part(H, units, g, damping)
+        floor = 10 * n * eps  # what J takes to 0 is damped by as little as its factor can tell from that
+
+        def shortened() -> tuple[Part, Array]:
+            pull = jnp.sqrt(jnp.sum((g / units) ** 2)) / radius
+            least = jnp.maximum(jnp.where(determined, _towards(jnp.zeros_like(f), free, radius), floor), 0.0)
+            damping = jnp.maximum(least, jnp.minimum(jnp.maximum(state.damping, 1e-3 * pull), pull))
+            cut = self._part(H, units, g, damping)
+            off = jnp.abs(jnp.sqrt(jnp.sum(cut.p * cut.p)) - radius) > 0.1 * radius
+            nearer = jnp.clip(_towards(damping, cut, radius), least, jnp.maximum(pull, least))
+            damping = jnp.where(off, nearer, damping)
+            return self._part(H, units, g, damping), damping
+
+        # two more factors, of which no lane may have need
+        cut, damping = lax.cond(linalg.anywhere(~inside), shortened, lambda: (free, jnp.zeros_like(f)))
         long = jnp.sqrt(jnp.sum(cut.p * cut.p))
         share = jnp.minimum(1.0, radius / jnp.where(long > 0, long, 1.0))
         step = jnp.where(inside, free.p, share * cut.p) / units
