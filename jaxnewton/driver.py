@@ -38,10 +38,13 @@ def default_width(n: int, count: int, read: int = 0, held: int = 0, factored: bo
             are to stay in cache: with 25, J = QR (25 x 5) takes an H100 twice the time with 2**17 lanes as with 2**15,
             and a CPU with 256 as with 32.
         held: of the largest argument; what a problem makes of it for all lanes is to fit in memory.
-        factored: whether a trip factorises a matrix of ``read`` rows and n columns.
+        factored: whether a trip factorises a Jacobian, which is taken to have a row for each entry of ``read``.
     """
     if jax.default_backend() == "cpu":
-        widest = max(min(2**13 // n**2, 512, 2**12 // max(n * read, 1) if factored else 512), 32)
+        widest = min(2**13 // n**2, 512)
+        if factored:
+            widest = min(widest, 2**12 // max(n * read, 1))
+        widest = max(widest, 32)
         return max(min(2 ** (widest.bit_length() - 1), count // 32), min(count, 16))
     cached = max(2**20 // max(read, 1), 2**10)
     widest = max(min(2**23 // n**2, 2**17, cached, 2**26 // max(held, 1)), 32)

@@ -147,7 +147,7 @@ def one_by_one(fn: Any) -> Any:
 @jax.custom_batching.custom_vmap
 def anywhere(mask: Array) -> Array:
     """Whether any is True, under ``vmap`` of all that it maps over: what a condition may ask without costing both its
-    branches.
+    branches. The branch taken is that of all, so it must be right for those that did not ask, its derivatives too.
     """
     return jnp.any(mask)
 

@@ -19,7 +19,7 @@ def at_hand(array: Any) -> Any:
 def view(array: Any) -> Any:
     """A CPU's array as NumPy's, all else as it is: JAX copies its own when they are cut, or go to several devices.
 
-    To read only: the memory is the array's.
+    To read only: the memory is the array's, which is not donated while the view lives.
     """
     if not isinstance(array, jax.Array) or is_traced(array) or jnp.issubdtype(array.dtype, jax.dtypes.extended):
         return array

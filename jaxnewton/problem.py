@@ -32,7 +32,11 @@ class Problem(Protocol):
         return each(x, *args)
 
     def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What the pool's lanes work with, made once of their arguments, each by itself; None where one is not here."""
+        """What the pool's lanes work with, made once of their arguments, each of it alone.
+
+        Called with those that all lanes share, and with those of one lane, each time with None in the others' places;
+        as many come back. ``evaluate_lanes`` and ``move`` in the pool are given these, all else what ``args`` were.
+        """
         return args
 
     def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:

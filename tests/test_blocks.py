@@ -1,6 +1,7 @@
 """Fits that go through their rows in blocks: the same as at once, whatever the blocks, and no copies."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
@@ -138,6 +139,18 @@ def test_what_only_a_fit_in_memory_can_do(small):
         jn.regression.linear(X, y + 1j)
     with pytest.raises(TypeError, match="not under jit"):
         jax.jit(lambda ridge: jn.regression.linear(jn.regression.Blocks(lambda: [(X, y)]), ridge=ridge).params)(1.0)
+
+
+def test_blocks_of_an_array_are_views():
+    X, y = jnp.ones((2**16, 8)), jnp.zeros(2**16)
+    blocks = list(rows.reader(X, y, None, None)())
+    assert len(blocks) == 2
+    for at, (count, block) in enumerate(blocks):
+        assert count == 2**15
+        assert np.shares_memory(block.X, np.asarray(X))
+        place = block.X.__array_interface__["data"][0]
+        assert place == X.unsafe_buffer_pointer() + at * X.nbytes // 2
+        assert place % 64 == 0
 
 
 def test_empty_blocks():

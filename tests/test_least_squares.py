@@ -185,6 +185,22 @@ def test_a_batch_is_its_single_solves():
         np.testing.assert_allclose(one.x, theirs(starts[i], ys[i]).x, rtol=1e-6)
 
 
+@pytest.mark.parametrize("factor", ["qr", "cholesky"])
+def test_a_lane_that_needs_no_damping_is_the_same_beside_one_that_does(factor):
+    near, far = np.array([1.01, 1.02]), np.array([-50.0, 800.0])
+    solver = jn.LevenbergMarquardt(factor)
+
+    def valley(x):
+        return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
+
+    both = jn.least_squares_batch(valley, np.stack([near, far]), solver=solver)
+    for i, start in enumerate((near, far)):
+        alone = jn.least_squares(valley, start, solver=solver)
+        assert (both.nit[i], both.status[i]) == (alone.nit, alone.status)
+        np.testing.assert_allclose(both.x[i], alone.x, rtol=1e-12)
+    assert both.nit[1] > both.nit[0]
+
+
 def test_float32():
     start, t, y = (part.astype("float32") for part in (START, T, Y))
     found = jn.least_squares(decay, start, (t, y))

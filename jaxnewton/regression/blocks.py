@@ -232,7 +232,10 @@ def _total(
 
 
 def _design(intercept: bool, frame: Frame, block: Block) -> tuple[Array, Array, Array, Array]:
-    """A block's rows (k, q) of the columns that are solved with, y, weights and offset, in the dtype of the sums."""
+    """A block's rows (k, q) of the columns that are solved with, y, weights and offset, in the dtype of the sums.
+
+    What does not vary in the first block may do so in another, so no column is taken for constant.
+    """
     X, y, weights, offset = (jnp.asarray(part).astype(frame.scale.dtype) for part in block)
     Z = (X - frame.center[None, :]) / frame.scale[None, :]
     Z = jnp.concatenate([jnp.ones((Z.shape[0], 1), Z.dtype), Z], axis=1) if intercept else Z

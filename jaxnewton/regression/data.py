@@ -120,7 +120,7 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     def place(name: str, array: Any) -> Array:
         if leads[name]:
             array = jnp.broadcast_to(jnp.asarray(array), lead + array.shape[len(leads[name]) :])
-            array = array.reshape(-1, *array.shape[len(lead) :])
+            array = array.reshape(math.prod(lead), *array.shape[len(lead) :])
         return jnp.asarray(array, dtype)
 
     data = Data(**{name: place(name, array) for name, array in arrays.items()})

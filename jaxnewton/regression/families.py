@@ -135,7 +135,12 @@ class Binomial:
         return Term(-own, score, odds.rate * odds.rate_other)
 
     def least(self, y: Array) -> Array:
-        return _of_shares(y, lambda: -xlogy(y, y) - xlog1py(1 - y, -y))
+        def entropies() -> Array:
+            shared = (y > 0) & (y < 1)
+            share = jnp.where(shared, y, 0.5)  # at 0 and 1 there are no derivatives
+            return jnp.where(shared, -xlogy(share, share) - xlog1py(1 - share, -share), 0.0)
+
+        return _of_shares(y, entropies)
 
     def mean(self, link: Link, eta: Array) -> Array:
         assert link.odds is not None

@@ -13,14 +13,7 @@ from jax import lax
 from jaxnewton import checks, linalg
 from jaxnewton.placement import at_hand
 from jaxnewton.regression import blocks, inference
-from jaxnewton.regression.data import (
-    Columns,
-    Data,
-    formed,
-    frame_columns,
-    gather,
-    refuse_values,
-)
+from jaxnewton.regression.data import Columns, Data, formed, frame_columns, gather, refuse_values
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted

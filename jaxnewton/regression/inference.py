@@ -150,8 +150,8 @@ def conclude(
     def closer(columns: Columns, theta: Array, status: Array, *args: Any) -> Closer:
         return scrutinise(model, columns, theta, status, args)
 
-    its_axes = (stack.axes.X, of, of, *axes)
-    seen = of_some(closer, doubtful, its_axes, (columns, found.x, found.status, *args))
+    its_axes = (stack.axes.X, of, of, *axes[1:])
+    seen = of_some(closer, doubtful, its_axes, (columns, found.x, found.status, *args[1:]))
     theta = jnp.where(doubtful[..., None], found.x + lax.stop_gradient(seen.theta - found.x), found.x)
     fun = jnp.where(doubtful, found.fun + lax.stop_gradient(seen.fun - found.fun), found.fun)
     if not stack.lead:

@@ -36,8 +36,8 @@ class Design(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Likelihood(Problem):
     """The rows' losses (for a dispersion of 1) and half the ridge's penalty, in the coefficients of standardised
-    columns; ``H`` is Fisher's information. args: Z (q, m), y, weights, offset, penalty (q,); lanes may hold a Design,
-    and are handed Columns, of which they form theirs."""
+    columns; ``H`` is Fisher's information. args: Z (q, m), y, weights, offset, penalty (q,). A stack's are given with
+    Columns for Z, of which ``hold`` makes Z, or a Design; to evaluate without it, form Z first."""
 
     rows_axis: ClassVar[int] = 0
     keeps: ClassVar[bool] = True

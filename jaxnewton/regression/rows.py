@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton import checks
+from jaxnewton.placement import view
 from jaxnewton.regression.data import numbers, refuse_numbers, refuse_values, wrong_rows
 from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.types import is_traced
 
-ALIGNED = 16  # rows: a block that begins where a cache line does is not copied on its way
+ALIGNED = 16  # rows: so blocks of an array that begins with a cache line, as memory maps and JAX's own do, all begin
+# with one, and are not copied on their way
 LARGE = 2**22  # entries of X from which one fit goes through it in blocks
 ENTRIES = 2**18  # of X in a block: 2 MB in double precision stay in cache; half and twice that are 5 to 20 % slower
 
@@ -61,11 +63,11 @@ def reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[t
             raise ValueError("data in jn.regression.Blocks bring their own y, weights and offset: leave these None")
         return functools.partial(_from_source, X.source)
     parts = {"y": y, "weights": weights, "offset": offset}
-    X = numbers("X", X)
+    X = view(numbers("X", X))
     m, p = X.shape
     for name, part in parts.items():
         if part is not None:
-            parts[name] = numbers(name, part)
+            parts[name] = view(numbers(name, part))
             if parts[name].shape != (m,):
                 raise ValueError(wrong_rows(name, parts[name].shape, m))
     if parts["y"] is None:

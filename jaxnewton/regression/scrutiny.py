@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton.problem import Problem
-from jaxnewton.regression.data import Columns, back, formed
+from jaxnewton.regression.data import Columns, back
 from jaxnewton.regression.factor import Factor
 from jaxnewton.regression.separation import Sides, middles, separates
 from jaxnewton.regression.stack import if_wanted
@@ -65,10 +65,10 @@ class Place(NamedTuple):
 
 
 def scrutinise(model: Model, columns: Columns, theta: Array, status: Array, args: tuple[Any, ...]) -> Closer:
-    """Of one fit that ended at theta (d,) with this status."""
-    design, y, weights, offset, penalty = args
-    Z, X, intercept = formed(design), columns.X, columns.intercept
-    args = (Z, y, weights, offset, penalty)
+    """Of one fit that ended at theta (d,) with this status; args: those after Z."""
+    y, weights, _, penalty = args
+    Z, X, intercept = columns.Z, columns.X, columns.intercept
+    args = (Z, *args)
     q, d = columns.q, theta.shape[0]
     classes = d // q
     eps = float(jnp.finfo(theta.dtype).eps)

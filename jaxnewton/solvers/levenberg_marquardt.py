@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -157,8 +158,9 @@ class LevenbergMarquardt(Squares):
             damping = jnp.where(off, nearer, damping)
             return self._part(H, units, g, damping), damping
 
-        # two more factors, of which no lane may have need
-        cut, damping = lax.cond(linalg.anywhere(~inside), shortened, lambda: (free, jnp.zeros_like(f)))
+        # two more factors; a GPU's lanes are so many that some want them, and its host would wait for the answer
+        wanted = linalg.anywhere(~inside) if jax.default_backend() == "cpu" else True
+        cut, damping = lax.cond(wanted, shortened, lambda: (free, jnp.zeros_like(f)))
         long = jnp.sqrt(jnp.sum(cut.p * cut.p))
         share = jnp.minimum(1.0, radius / jnp.where(long > 0, long, 1.0))
         step = jnp.where(inside, free.p, share * cut.p) / units
