@@ -135,12 +135,7 @@ class Binomial:
         return Term(-own, score, odds.rate * odds.rate_other)
 
     def least(self, y: Array) -> Array:
-        def entropies() -> Array:
-            shared = (y > 0) & (y < 1)
-            share = jnp.where(shared, y, 0.5)  # at 0 and 1 there are no derivatives
-            return jnp.where(shared, -xlogy(share, share) - xlog1py(1 - share, -share), 0.0)
-
-        return _of_shares(y, entropies)
+        return _of_shares((y > 0) & (y < 1), y, lambda share: -xlogy(share, share) - xlog1py(1 - share, -share))
 
     def mean(self, link: Link, eta: Array) -> Array:
         assert link.odds is not None
@@ -152,18 +147,22 @@ class Binomial:
     def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
         """With the binomial coefficient of a share's trials, by gamma functions where these are not whole."""
 
-        def coefficients() -> Array:
-            shared = (y > 0) & (y < 1) & (weights > 0)
-            trials, share = jnp.where(shared, weights, 1.0), jnp.where(shared, y, 0.5)
-            ways = gammaln(trials + 1) - gammaln(trials * share + 1) - gammaln(trials * (1 - share) + 1)
-            return jnp.where(shared, ways, 0.0)  # trials that all end alike do so in one way
+        shared = (y > 0) & (y < 1) & (weights > 0)  # trials that all end alike do so in one way
 
-        return jnp.sum(_of_shares(y, coefficients), axis=-1) - loss
+        def coefficients(share: Array) -> Array:
+            trials = jnp.where(shared, weights, 1.0)
+            return gammaln(trials + 1) - gammaln(trials * share + 1) - gammaln(trials * (1 - share) + 1)
+
+        return jnp.sum(_of_shares(shared, y, coefficients), axis=-1) - loss
 
 
-def _of_shares(y: Array, values: Callable[[], Array]) -> Array:
-    """``values()``, one a row; not computed, but 0, where all of y are 0 or 1."""
-    return lax.cond(linalg.anywhere(y * (1 - y) != 0), values, lambda: jnp.zeros_like(y))
+def _of_shares(shared: Array, y: Array, values: Callable[[Array], Array]) -> Array:
+    """``values(y)``, one a row, where ``shared``, and else 0, also of derivatives; computed only if any is."""
+
+    def guarded() -> Array:
+        return jnp.where(shared, values(jnp.where(shared, y, 0.5)), 0.0)
+
+    return lax.cond(linalg.anywhere(shared), guarded, lambda: jnp.zeros_like(y))
 
 
 @dataclasses.dataclass(frozen=True)

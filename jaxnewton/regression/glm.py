@@ -200,9 +200,7 @@ def _fit(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, tuple[Any, ...]]:
-    columns, design, penalty = prepare(intercept, stack, data)
-    args = (design, data.y, data.weights, data.offset, penalty)
-
+    columns, args = prepare(intercept, stack, data)
     first = functools.partial(_start, problem, intercept)
     start = over_stack(first, arg_axes(stack)[:4], *args[:4])
     if stack.lead and start.ndim == 1:  # ridge alone is stacked

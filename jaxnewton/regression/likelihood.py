@@ -104,8 +104,8 @@ class Likelihood(Problem):
 
     def root(self, theta: Array, args: tuple[Any, ...]) -> Array:
         Z, y, weights, offset, penalty = args
-        _, _, information = self.family.term(self.link, y, theta @ Z + offset)
-        rows = jnp.sqrt(jnp.where(weights > 0, weights * information, 0.0))[:, None] * Z.T
+        information = self._of_rows(y, weights, theta @ Z + offset).information
+        rows = jnp.sqrt(information)[:, None] * Z.T
         return jnp.concatenate([rows, jnp.diag(jnp.sqrt(penalty))])
 
     def penalties(self, penalty: Array) -> Array:

@@ -186,10 +186,9 @@ def _fit(
     problem: Multinomial, intercept: bool, tol: Any, max_steps: int, look: bool, stack: Stack, data: Data
 ) -> tuple[tuple[Fields, Array], Array]:
     """As ``fitted`` wants it: the fields and the trips."""
-    columns, design, penalty = prepare(intercept, stack, data)
+    columns, args = prepare(intercept, stack, data)
     lead = (stack.fits,) if stack.lead else ()
     start = jnp.zeros((*lead, (problem.classes - 1) * columns.q), data.X.dtype)
-    args = (design, data.y, data.weights, data.offset, penalty)
     found = fit_likelihood(problem, start, args, stack, tol, max_steps)
     fields, doubtful = _infer(problem, look, stack, columns, args, found)
     return (fields, found.nit), doubtful

@@ -46,9 +46,10 @@ def fit_likelihood(problem: Problem, start: Array, args: Any, stack: Stack, tol:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Any, Array]:
-    """The columns to solve with; what the problem's arguments have of them, Z for one fit; and their penalties."""
+def prepare(intercept: bool, stack: Stack, data: Data) -> tuple[Columns, tuple[Any, ...]]:
+    """The columns to solve with, and a likelihood's arguments: Z of one fit, the columns of a stack, and the others."""
     columns = standardise(data.X, stack.axes.X, intercept)
     each = (stack.axes.X, stack.axes.ridge)
     penalty = over_stack(lambda s, ridge: penalties(s, ridge, intercept), each, columns.frame.scale, data.ridge)
-    return columns, columns if stack.lead else columns.Z, penalty
+    design = columns if stack.lead else columns.Z
+    return columns, (design, data.y, data.weights, data.offset, penalty)
