@@ -4,9 +4,10 @@ from jaxnewton import linesearch, plotting, regression, sphere, starts, thomson
 from jaxnewton.api import least_squares, least_squares_batch, minimize, minimize_batch, root, root_batch
 from jaxnewton.derivatives import check_derivatives
 from jaxnewton.solution import Solution, Solutions
+from jaxnewton.solvers.gauss_newton import GaussNewton
 from jaxnewton.solvers.gradient import GradientDescent
 from jaxnewton.solvers.lbfgs import LBFGS
-from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
+from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.solvers.newton_cg import NewtonCG
 from jaxnewton.solvers.optax import Optax

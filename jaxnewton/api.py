@@ -12,9 +12,10 @@ from jaxnewton.problem import Bounded, Objective, SumOfSquares, System
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.choice import default_solver
 from jaxnewton.solvers.gradient import GradientDescent
-from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt, Squares
+from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.solvers.root import NewtonRoot
+from jaxnewton.solvers.squares import Squares
 from jaxnewton.types import Array, Bounds, Needs, Solver
 
 

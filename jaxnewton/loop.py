@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnewton.problem import Problem
+from jaxnewton.problem import Moves, Problem
 from jaxnewton.solvers.common import FALLING, immobile, rounding
 from jaxnewton.types import RUNNING, Array, Evaluation, History, Needs, Outcome, Rules, Solver, Status, Told
 
@@ -125,7 +124,7 @@ def _idle(solver: Solver, lane: Lane, state: Any, old: _Largest, new: _Largest, 
 
 def next_trial(solver: Solver, problem: Problem, lane: Lane, args: tuple[Any, ...]) -> Array:
     """Where to evaluate next."""
-    return solver.ask(lane.state, functools.partial(problem.move, args=args))
+    return solver.ask(lane.state, Moves(problem, args))
 
 
 def outcome(problem: Problem, lane: Lane) -> Outcome:

@@ -44,9 +44,27 @@ class Problem(Protocol):
         del args
         return x + step
 
+    def second_along(self, x: Array, v: Array, args: tuple[Any, ...]) -> Array:
+        """J'r''(v, v) of a sum of squares."""
+        raise TypeError(f"{type(self).__name__} is no sum of squares: it has no residuals")
+
     def size(self, x: Array) -> int:
         """Number of unknowns at ``x``: the length of the gradient."""
         return x.shape[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Moves:
+    """The ``move`` that a solver's ``ask`` is given: a problem's, with its arguments."""
+
+    problem: Problem
+    args: tuple[Any, ...]
+
+    def __call__(self, x: Array, step: Array) -> Array:
+        return self.problem.move(x, step, self.args)
+
+    def second_along(self, x: Array, v: Array) -> Array:
+        return self.problem.second_along(x, v, self.args)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +176,22 @@ class SumOfSquares(Problem):
 
     def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
         return jnp.clip(x + step, *args[0]) if self.bounded else x + step
+
+    def second_along(self, x: Array, v: Array, args: tuple[Any, ...]) -> Array:
+        bounds, args = (args[0], args[1:]) if self.bounded else (None, args)
+
+        def residuals(x: Array) -> Array:
+            return self.fun(x, *args)
+
+        def rate(x: Array) -> Array:
+            return jax.jvp(residuals, (x,), (v,))[1]
+
+        r, pull = jax.vjp(residuals, x)
+        second = pull(jax.jvp(rate, (x,), (v,))[1])[0]
+        if bounds is None:
+            return second
+        _, held = self._projected(pull(r)[0][:, None], x[:, None], bounds)
+        return jnp.where(held[:, 0], 0.0, second)
 
     @staticmethod
     def _projected(g: Array, x: Array, bounds: Any) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """Nonlinear least squares: the problems of More, Garbow & Hillstrom, bounds, batches, transformations, refusals."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,15 @@ from mgh import PROBLEMS
 
 import jaxnewton as jn
 from jaxnewton import Status
+from jaxnewton.problem import Moves, SumOfSquares
 
 SOLVERS = {
     "qr": jn.LevenbergMarquardt(),
     "cholesky": jn.LevenbergMarquardt("cholesky"),
+}
+GEODESIC = {
+    "geodesic": jn.LevenbergMarquardt(geodesic=True),
+    "geodesic cholesky": jn.LevenbergMarquardt("cholesky", geodesic=True),
 }
 MAX_STEPS = 2000
 GOOD = (Status.CONVERGED, Status.NOISE_FLOOR)
@@ -35,8 +41,10 @@ SHORTCOMINGS = {
         {Status.MAX_STEPS},
         "the steps lead to x1 = 0 and x3 < 0, where f falls towards 0.31 and J grows beyond all bounds",
     )
-    for factor in ("qr", "cholesky")
+    for factor in SOLVERS
 }
+for factor, solver in GEODESIC.items():
+    NOT_TO_BE_HAD |= {(factor, name): how for (of, name), how in NOT_TO_BE_HAD.items() if of == solver.factor}
 
 
 def lengthened(problem):
@@ -60,11 +68,12 @@ def any_residual(x, which):
 def solved(factor, problem):
     start = np.pad(np.array(problem.start), (0, LONGEST - problem.n))
     which = np.int32(PROBLEMS.index(problem))
-    return jn.least_squares(any_residual, start, (which,), solver=SOLVERS[factor], max_steps=MAX_STEPS)
+    solver = (SOLVERS | GEODESIC)[factor]
+    return jn.least_squares(any_residual, start, (which,), solver=solver, max_steps=MAX_STEPS)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-@pytest.mark.parametrize("factor", ["qr", pytest.param("cholesky", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("factor", ["qr", *(pytest.param(f, marks=pytest.mark.slow) for f in ("cholesky", *GEODESIC))])
 def test_mgh(factor, problem):
     """A success is at a known minimum; all succeed but for the exceptions. fun is half of the paper's f."""
     found = solved(factor, problem)
@@ -154,11 +163,11 @@ BOUNDS = {  # lower, upper, and which of them hold the solution
 }
 
 
-@pytest.mark.parametrize("factor", SOLVERS)
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize(("name", "factor"), [*itertools.product(BOUNDS, SOLVERS), ("two", "geodesic")])
 def test_bounds(name, factor):
     lower, upper, held = (np.array(side, float) for side in BOUNDS[name])
-    found = jn.least_squares(decay, START, (T, Y), solver=SOLVERS[factor], bounds=jn.Bounds(lower, upper))
+    solver = (SOLVERS | GEODESIC)[factor]
+    found = jn.least_squares(decay, START, (T, Y), solver=solver, bounds=jn.Bounds(lower, upper))
     assert found.success
     assert np.all((found.x >= lower) & (found.x <= upper))
     np.testing.assert_array_equal((found.x == lower) | (found.x == upper), held.astype(bool))
@@ -185,20 +194,47 @@ def test_a_batch_is_its_single_solves():
         np.testing.assert_allclose(one.x, theirs(starts[i], ys[i]).x, rtol=1e-6)
 
 
+def banana(x):
+    return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
+
+
 @pytest.mark.parametrize("factor", ["qr", "cholesky"])
 def test_a_lane_that_needs_no_damping_is_the_same_beside_one_that_does(factor):
     near, far = np.array([1.01, 1.02]), np.array([-50.0, 800.0])
     solver = jn.LevenbergMarquardt(factor)
 
-    def valley(x):
-        return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
-
-    both = jn.least_squares_batch(valley, np.stack([near, far]), solver=solver)
+    both = jn.least_squares_batch(banana, np.stack([near, far]), solver=solver)
     for i, start in enumerate((near, far)):
-        alone = jn.least_squares(valley, start, solver=solver)
+        alone = jn.least_squares(banana, start, solver=solver)
         assert (both.nit[i], both.status[i]) == (alone.nit, alone.status)
         np.testing.assert_allclose(both.x[i], alone.x, rtol=1e-12)
     assert both.nit[1] > both.nit[0]
+
+
+@pytest.mark.parametrize("factor", GEODESIC)
+def test_geodesic_steps_bend_with_the_residuals(factor):
+    """By half of -(J'J + mu D^2)^-1 J'r''(v, v); and the valley of Rosenbrock's residuals takes fewer trips."""
+    straight, bent = SOLVERS[GEODESIC[factor].factor], GEODESIC[factor]
+    start, v, mu, D = np.array([-1.2, 1.0]), np.array([0.3, -0.2]), 0.4, np.array([3.0, 11.0])
+    J = np.array([[-20 * start[0], 10.0], [-1.0, 0.0]])
+    second = np.array([-20 * v[0] ** 2, 0.0])
+    H = J.T @ J if "cholesky" in factor else np.column_stack([np.linalg.qr(J)[1], np.zeros(2)])
+    state = bent.init(jnp.array(start))._replace(H=jnp.array(H), D=jnp.array(D), mu=jnp.array(mu), step=jnp.array(v))
+    moves = Moves(SumOfSquares(banana), ())
+    np.testing.assert_allclose(straight.ask(state, moves), start + v)
+    a = np.linalg.solve(J.T @ J + mu * np.diag(D**2), -J.T @ second)
+    np.testing.assert_allclose(bent.ask(state, moves), start + v + a / 2, rtol=1e-12)
+    far = state._replace(step=100 * state.step)  # too much of a bend
+    np.testing.assert_allclose(bent.ask(far, moves), start + 100 * v)
+    with pytest.raises(TypeError, match="residuals"):
+        bent.ask(state)
+
+    starts = np.stack([start, [-3.0, 4.0], [5.0, -2.0]])
+    trips = [jn.least_squares_batch(banana, starts, solver=solver, tol=1e-12) for solver in (straight, bent)]
+    for found in trips:
+        np.testing.assert_allclose(found.x, 1.0, rtol=1e-9)
+    straight, bent = (int(found.nit.sum()) for found in trips)
+    assert bent < 0.8 * straight
 
 
 def test_float32():
@@ -232,11 +268,14 @@ def test_pytrees():
     assert found.grad["rate"].shape == (1,)
 
 
-@pytest.mark.parametrize("factor", SOLVERS)
+@pytest.mark.parametrize("factor", SOLVERS | GEODESIC)
 def test_a_step_out_of_the_domain_is_rejected(factor):
     """From 30 the first step leads to x < 0, where the logarithm is nan."""
     found = jn.least_squares(
-        lambda x: jnp.stack([jnp.log(x[0]) + 2, 0.1 * jnp.log(x[0])]), [30.0], solver=SOLVERS[factor], history=True
+        lambda x: jnp.stack([jnp.log(x[0]) + 2, 0.1 * jnp.log(x[0])]),
+        [30.0],
+        solver=(SOLVERS | GEODESIC)[factor],
+        history=True,
     )
     assert found.success
     np.testing.assert_allclose(found.x, np.exp(-2 / 1.01), rtol=1e-7)
@@ -347,6 +386,7 @@ REFUSED = {
     "x0 integers": (lambda: jn.least_squares(bowl, [1, 2]), ["x0", "floating"]),
     "factor": (lambda: jn.LevenbergMarquardt("lu"), ["factor", '"qr"', "'lu'"]),
     "factor of GaussNewton": (lambda: jn.GaussNewton("svd"), ["factor", '"cholesky"', "'svd'"]),
+    "geodesic": (lambda: jn.LevenbergMarquardt(geodesic="yes"), ["geodesic", "True or False", "'yes'"]),
     "a class": (lambda: jn.least_squares(bowl, ONE, solver=jn.GaussNewton), ["solver", "instance", "GaussNewton()"]),
     "products": (lambda: jn.least_squares(bowl, ONE, solver=jn.NewtonCG()), ["Hessian-vector products", "NewtonCG"]),
     "curvature": (

@@ -22,7 +22,8 @@ from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.regression.solving import solve
 from jaxnewton.regression.stack import Stack
 from jaxnewton.solvers.common import resolution
-from jaxnewton.solvers.levenberg_marquardt import GaussNewton, LevenbergMarquardt
+from jaxnewton.solvers.gauss_newton import GaussNewton
+from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt
 from jaxnewton.types import Array, Status, is_traced, succeeded
 
 MAX_STEPS = 5000  # most trips by default: a far start may need thousands
