@@ -30,9 +30,9 @@ class Totals(NamedTuple):
     """Sums over all rows, in double precision where JAX has it. All () where not said otherwise."""
 
     rows: Array  # int32 of positive weight
-    least: Array  # weighted, of the losses that the data themselves would have
+    half: Array  # of the deviance
     pearson: Array  # Pearson's statistic
-    constant: Array  # what the log-likelihood has beside the loss
+    constant: Array  # what the log-likelihood has beside half the deviance
     low: Array  # (2,) smallest margin along either way, in parts of its terms
     high: Array  # (2,) largest
 
@@ -116,7 +116,6 @@ def _fields(
     ways: Array,
     dispersion: Array,
 ) -> Fields:
-    loss = found.fun - 0.5 * jnp.sum(penalty * found.x**2)
     inverse, rank, null = curvature
     q = found.x.shape[0]
     doubtful = ~succeeded(found.status) | inference.vague(inverse)
@@ -132,17 +131,17 @@ def _fields(
     status = inference.verdict(found.status, evidence)
     end = inference.conclusion(there, found.x, inverse, jnp.where(separated, q, rank), status,
                                there(jnp.where(separated, way, null)))  # fmt: skip
-    rows = totals.rows.astype(loss.dtype)
+    rows = totals.rows.astype(found.fun.dtype)
     if problem.family.name == "gaussian":
-        none = jnp.zeros(0, loss.dtype)
-        loglik = problem.family.loglik(none, none, loss, none, dispersion, rows) + totals.constant
+        none = jnp.zeros(0, rows.dtype)
+        loglik = problem.family.loglik(none, none, totals.half, dispersion, rows) + totals.constant
     else:
-        loglik = totals.constant - (0.0 if problem.family.dispersed else loss)
+        loglik = totals.constant - totals.half / dispersion
     return inference.fields(
         end,
         intercept,
         loglik=loglik,
-        deviance=jnp.maximum(2 * (loss - totals.least), 0.0),
+        deviance=2 * totals.half,
         dispersion=dispersion,
         rows=totals.rows,
     )
@@ -207,12 +206,13 @@ def _total(
     family = problem.family
     Z, y, weights, offset = _design(intercept, frame, block)
     counted = weights > 0
-    mu = family.mean(problem.link, Z @ theta + offset)
+    eta = Z @ theta + offset
+    mu, excess = family.mean(problem.link, eta), family.excess(problem.link, y, eta)
     pearson = jnp.sum(jnp.where(counted, weights * (y - mu) ** 2 / family.variance(mu), 0.0))
     if family.name == "gaussian":
         constant = 0.5 * jnp.sum(jnp.log(jnp.where(counted, weights, 1.0)))
     else:
-        constant = family.loglik(y, mu, jnp.zeros_like(dispersion), weights, dispersion, dispersion)
+        constant = family.loglik(y, weights, jnp.zeros_like(dispersion), dispersion, dispersion)
     low, high = totals.low, totals.high
     if problem.separable:
         design, *_ = _design(intercept, middle, block)
@@ -223,7 +223,7 @@ def _total(
         high = jnp.maximum(high, jnp.max(jnp.where(counted[:, None], margins, -jnp.inf), axis=0))
     return Totals(
         rows=totals.rows + jnp.sum(counted, dtype=jnp.int32),
-        least=totals.least + jnp.sum(weights * family.least(y)),
+        half=totals.half + jnp.sum(jnp.where(counted, weights * excess, 0.0)),
         pearson=totals.pearson + pearson,
         constant=totals.constant + constant,
         low=low,

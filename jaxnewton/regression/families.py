@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.special import gammaln, xlog1py, xlogy
 
 from jaxnewton import linalg
 from jaxnewton.regression.links import LINKS, Link, Mean, log_one_plus
+from jaxnewton.regression.saddle import apart, beyond_stirling
 from jaxnewton.types import Array
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -39,19 +38,20 @@ class Family(Protocol):
 
     def term(self, link: Link, y: Array, eta: Array) -> Term: ...
 
-    def least(self, y: Array) -> Array:
-        """The loss where the mean is y: half the deviance is what the loss has more."""
+    def cancels(self, y: Array) -> Array:
+        """Which rows' loss is not 0 where the mean is y, so that little of it may be deviance."""
+        ...
+
+    def excess(self, link: Link, y: Array, eta: Array) -> Array:
+        """Half of each row's deviance: its loss less the least that y can have, precise where that is small."""
         ...
 
     def mean(self, link: Link, eta: Array) -> Array: ...
 
     def variance(self, mu: Array) -> Array: ...
 
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        """The log-likelihood of all rows (the last axis), constants included; ``loss``: its sum over them, weighted.
-
-        A family whose dispersion is known does not look at mu.
-        """
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
+        """The log-likelihood of all rows (the last axis), constants included; ``half``: of their deviance, weighted."""
         ...
 
 
@@ -70,8 +70,17 @@ class _OfMean:
     def variance(self, mu: Array) -> Array:
         raise NotImplementedError
 
+    def cancels(self, y: Array) -> Array:
+        return jnp.zeros(y.shape, bool)
+
+    def excess(self, link: Link, y: Array, eta: Array) -> Array:
+        return self._excess(y, _mean(link, eta))
+
     def _loss(self, y: Array, mean: Mean) -> Array:
         raise NotImplementedError
+
+    def _excess(self, y: Array, mean: Mean) -> Array:
+        return self._loss(y, mean)
 
 
 def _mean(link: Link, eta: Array) -> Mean:
@@ -100,13 +109,10 @@ class Gaussian(_OfMean):
     def _loss(self, y: Array, mean: Mean) -> Array:
         return 0.5 * (y - mean.mu) ** 2
 
-    def least(self, y: Array) -> Array:
-        return jnp.zeros_like(y)
-
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         """At the variance that maximises it, sum of squares / rows."""
         logs = jnp.sum(jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0), axis=-1)
-        return -0.5 * rows * (jnp.log(2 * loss / rows) + LOG_TWO_PI + 1) + 0.5 * logs
+        return -0.5 * rows * (jnp.log(2 * half / rows) + LOG_TWO_PI + 1) + 0.5 * logs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +140,16 @@ class Binomial:
         score = jnp.where(y > 0, y * odds.rate, 0.0) - jnp.where(y < 1, (1 - y) * odds.rate_other, 0.0)
         return Term(-own, score, odds.rate * odds.rate_other)
 
-    def least(self, y: Array) -> Array:
-        return _of_shares((y > 0) & (y < 1), y, lambda share: -xlogy(share, share) - xlog1py(1 - share, -share))
+    def cancels(self, y: Array) -> Array:
+        return (y > 0) & (y < 1)
+
+    def excess(self, link: Link, y: Array, eta: Array) -> Array:
+        assert link.odds is not None
+        odds = link.odds(eta)
+        told = -jnp.where(y > 0.5, odds.log, odds.log_other)
+        shared = self.cancels(y)
+        share = jnp.where(shared, y, 0.5)
+        return jnp.where(shared, apart(share, jnp.exp(odds.log)) + apart(1 - share, jnp.exp(odds.log_other)), told)
 
     def mean(self, link: Link, eta: Array) -> Array:
         assert link.odds is not None
@@ -144,25 +158,18 @@ class Binomial:
     def variance(self, mu: Array) -> Array:
         return mu * (1 - mu)
 
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         """With the binomial coefficient of a share's trials, by gamma functions where these are not whole."""
+        shared = self.cancels(y) & (weights > 0)  # trials that all end alike do so in one way
 
-        shared = (y > 0) & (y < 1) & (weights > 0)  # trials that all end alike do so in one way
+        def guarded() -> Array:
+            trials, share = jnp.where(shared, weights, 1.0), jnp.where(shared, y, 0.5)
+            hits, misses = trials * share, trials * (1 - share)
+            rest = beyond_stirling(trials) - beyond_stirling(hits) - beyond_stirling(misses)
+            return jnp.where(shared, rest + 0.5 * (jnp.log(trials / hits / misses) - LOG_TWO_PI), 0.0)
 
-        def coefficients(share: Array) -> Array:
-            trials = jnp.where(shared, weights, 1.0)
-            return gammaln(trials + 1) - gammaln(trials * share + 1) - gammaln(trials * (1 - share) + 1)
-
-        return jnp.sum(_of_shares(shared, y, coefficients), axis=-1) - loss
-
-
-def _of_shares(shared: Array, y: Array, values: Callable[[Array], Array]) -> Array:
-    """``values(y)``, one a row, where ``shared``, and else 0, also of derivatives; computed only if any is."""
-
-    def guarded() -> Array:
-        return jnp.where(shared, values(jnp.where(shared, y, 0.5)), 0.0)
-
-    return lax.cond(linalg.anywhere(shared), guarded, lambda: jnp.zeros_like(y))
+        zeros = jnp.zeros(shared.shape, y.dtype)
+        return jnp.sum(lax.cond(linalg.anywhere(shared), guarded, lambda: zeros), axis=-1) - half
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,11 +195,16 @@ class Poisson(_OfMean):
     def _loss(self, y: Array, mean: Mean) -> Array:
         return mean.mu - y * mean.log
 
-    def least(self, y: Array) -> Array:
-        return y - xlogy(y, y)
+    def cancels(self, y: Array) -> Array:
+        return jnp.ones(y.shape, bool)
 
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
-        return -loss - jnp.sum(weights * gammaln(y + 1), axis=-1)
+    def _excess(self, y: Array, mean: Mean) -> Array:
+        return apart(y, mean.mu)
+
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
+        some = jnp.where(y > 0, y, 1.0)
+        each = jnp.where(y > 0, -beyond_stirling(some) - 0.5 * (LOG_TWO_PI + jnp.log(some)), 0.0)
+        return jnp.sum(weights * each, axis=-1) - half
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,13 +224,16 @@ class Gamma(_OfMean):
     def _loss(self, y: Array, mean: Mean) -> Array:
         return y / mean.mu + mean.log
 
-    def least(self, y: Array) -> Array:
-        return 1 + jnp.log(y)
+    def cancels(self, y: Array) -> Array:
+        return jnp.ones(y.shape, bool)
 
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def _excess(self, y: Array, mean: Mean) -> Array:
+        return apart(jnp.ones_like(y), y / jnp.where(jnp.isnan(mean.log), jnp.nan, mean.mu))
+
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         shape = jnp.where(weights > 0, weights / dispersion[..., None], 1.0)
-        each = shape * (jnp.log(shape * y / mu) - y / mu) - jnp.log(y) - gammaln(shape)
-        return jnp.sum(jnp.where(weights > 0, each, 0.0), axis=-1)
+        each = 0.5 * (jnp.log(shape) - LOG_TWO_PI) - beyond_stirling(shape) - jnp.log(y)
+        return jnp.sum(jnp.where(weights > 0, each, 0.0), axis=-1) - half / dispersion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,14 +254,10 @@ class InverseGaussian(_OfMean):
         positive = jnp.where(jnp.isnan(mean.log), jnp.nan, mean.mu)
         return 0.5 * (y / positive - 1) ** 2 / y
 
-    def least(self, y: Array) -> Array:
-        return jnp.zeros_like(y)
-
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         precision = jnp.where(weights > 0, weights / dispersion[..., None], 1.0)
-        deviance = precision * (y / mu - 1) ** 2 / y
-        each = -0.5 * (deviance + LOG_TWO_PI + 3 * jnp.log(y) - jnp.log(precision))
-        return jnp.sum(jnp.where(weights > 0, each, 0.0), axis=-1)
+        each = -0.5 * (LOG_TWO_PI + 3 * jnp.log(y) - jnp.log(precision))
+        return jnp.sum(jnp.where(weights > 0, each, 0.0), axis=-1) - half / dispersion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,13 +287,24 @@ class NegativeBinomial(_OfMean):
     def _loss(self, y: Array, mean: Mean) -> Array:
         return (y + 1 / self.dispersion) * jnp.log1p(self.dispersion * mean.mu) - y * mean.log
 
-    def least(self, y: Array) -> Array:
-        return (y + 1 / self.dispersion) * jnp.log1p(self.dispersion * y) - xlogy(y, y)
+    def cancels(self, y: Array) -> Array:
+        return jnp.ones(y.shape, bool)
 
-    def loglik(self, y: Array, mu: Array, loss: Array, weights: Array, dispersion: Array, rows: Array) -> Array:
+    def _excess(self, y: Array, mean: Mean) -> Array:
+        """Of two forms, which are one, that which loses less: at a dispersion near Poisson's, and at a large one."""
+        mu, size = mean.mu, 1 / self.dispersion
+        off = y - mu
+        near = apart(y, mu) - apart(y + size, mu + size)
+        some = jnp.where(y > 0, y, 1.0)
+        odds = jnp.where(y > 0, some * jnp.log1p(size * off / (some + size) / mu), 0.0)
+        return jnp.where(mu < size, near, odds - size * jnp.log1p(off / (mu + size)))
+
+    def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         size = jnp.asarray(1 / self.dispersion, y.dtype)
-        counts = gammaln(y + size) - gammaln(size) - gammaln(y + 1) - y * jnp.log(size)
-        return jnp.sum(weights * counts, axis=-1) - loss
+        some = jnp.where(y > 0, y, 1.0)
+        rest = beyond_stirling(some + size) - beyond_stirling(size) - beyond_stirling(some)
+        each = rest - 0.5 * (LOG_TWO_PI + jnp.log(some) + jnp.log1p(some / size))
+        return jnp.sum(weights * jnp.where(y > 0, each, 0.0), axis=-1) - half
 
 
 FAMILIES: dict[str, Family] = {

@@ -231,21 +231,29 @@ def _infer(
     of, each = stack.axis, arg_axes(stack)
     end, found, doubtful = inference.conclude(problem, look, stack, columns, each, args, found)
 
-    family, whole = problem.family, problem.family.dispersed  # only then are the rows gone through once more
+    family = problem.family
 
     def rest(theta: Array, rank: Array, f: Array, *args: Any) -> tuple[Array, Array, Array, Array]:
         design, y, weights, offset, penalty = args
-        loss = f - 0.5 * jnp.sum(penalty * theta * theta)
         weights = jnp.broadcast_to(weights, y.shape)
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
-        dispersion, mu = jnp.ones((), theta.dtype), y
-        if whole:
-            mu = family.mean(problem.link, theta @ formed(design) + offset)
+
+        def eta() -> Array:
+            return theta @ formed(design) + offset
+
+        def counted() -> Array:
+            return jnp.sum(jnp.where(weights > 0, weights * family.excess(problem.link, y, eta()), 0.0))
+
+        # the loss is half the deviance already, unless the data themselves would have some: then once more by rows
+        loss = f - 0.5 * jnp.sum(penalty * theta * theta)
+        half = lax.cond(linalg.anywhere(family.cancels(y) & (weights > 0)), counted, lambda: loss)
+        dispersion = jnp.ones((), theta.dtype)
+        if family.dispersed:
+            mu = family.mean(problem.link, eta())
             pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / family.variance(mu), 0.0)
             dispersion = inference.over_freedom(jnp.sum(pearson), rows, rank)
-        deviance = 2 * (loss - jnp.sum(weights * family.least(y)))
-        loglik = family.loglik(y, mu, loss, weights, dispersion, rows.astype(theta.dtype))
-        return loglik, jnp.maximum(deviance, 0.0), dispersion, rows
+        loglik = family.loglik(y, weights, half, dispersion, rows.astype(theta.dtype))
+        return loglik, jnp.maximum(2 * half, 0.0), dispersion, rows
 
     loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, found.fun, *args)
     fields = inference.fields(

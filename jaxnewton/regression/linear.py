@@ -148,7 +148,7 @@ def _fit(intercept: bool, penalised: bool, by_svd: bool, stack: Stack, data: Dat
         rank = of_data if penalised else rank
         dispersion = over_freedom(squares, rows, rank)
         inverse = jnp.where(singular, jnp.nan, inverse)
-        loglik = LINE.family.loglik(data.y, data.y, 0.5 * squares, weights, dispersion, rows.astype(theta.dtype))
+        loglik = LINE.family.loglik(data.y, weights, 0.5 * squares, dispersion, rows.astype(theta.dtype))
         coefficients = there(theta)
         known = jnp.all(jnp.isfinite(coefficients))  # what is traced was not checked
         status = jnp.where(singular, Status.SINGULAR, Status.CONVERGED)

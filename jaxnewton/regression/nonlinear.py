@@ -201,7 +201,7 @@ def _infer(problem: SumOfSquares, stack: Stack, axes: Any, p: Array, status: Arr
         inverse = inverse / norms[:, None]
         dispersion = over_freedom(squares, rows, rank)
         spread = jnp.where((rank < n) | ~minimal, jnp.nan, inverse @ inverse.T)
-        loglik = Gaussian().loglik(y, y, 0.5 * squares, weights, dispersion, rows.astype(p.dtype))
+        loglik = Gaussian().loglik(y, weights, 0.5 * squares, dispersion, rows.astype(p.dtype))
         # residuals are differences of numbers of y's size: a gradient within their rounding says no more
         noise = 10 * jnp.finfo(p.dtype).eps * jnp.sqrt(jnp.sum(weights * y * y))
         settled = (status == Status.LINE_SEARCH_FAILED) & (jnp.max(jnp.abs(J.T @ r) / norms) <= noise)
