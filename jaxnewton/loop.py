@@ -20,6 +20,7 @@ QUIET_TRIPS = {
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
 FADING_TRIPS = 16  # with a gradient within tol and steps that do not shrink with it, before x is said to run away
+HOMING = 0.97  # or less, of the last step: x comes to a limit, if only in some dozens of trips
 CUTS = 52  # in a row, each to a half at most, after which no step is short enough; or that swing to and fro
 FORGET = 0.7  # a trip's weight in what f has been of late (Hager & Zhang 2005, section 4)
 
@@ -73,7 +74,8 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
 
     within = new.slope <= rules.tol * scale
     small = within & (_still(old, new, first, rules) | (state.if_stationary != Status.CONVERGED))
-    fading = jnp.where(started & within & ~small, lane.fading + jnp.where(refused, 0, 1), 0)
+    homing = new.step <= HOMING * old.step  # as towards the minimum of (x - 1)**8, where g vanishes long before
+    fading = jnp.where(started & within & ~small, lane.fading + jnp.where(refused | homing, 0, 1), 0)
     quiet, cuts = _idle(solver, lane, state, old, new, refused)
     blocked = (cuts >= CUTS) | ((cuts > 0) & (new.step == 0))
     if solver.needs is Needs.FACTOR:  # its radius does not shrink at every refusal

@@ -146,10 +146,10 @@ class Binomial:
     def excess(self, link: Link, y: Array, eta: Array) -> Array:
         assert link.odds is not None
         odds = link.odds(eta)
-        told = -jnp.where(y > 0.5, odds.log, odds.log_other)
         shared = self.cancels(y)
         share = jnp.where(shared, y, 0.5)
-        return jnp.where(shared, apart(share, jnp.exp(odds.log)) + apart(1 - share, jnp.exp(odds.log_other)), told)
+        half = apart(share, jnp.exp(odds.log)) + apart(1 - share, jnp.exp(odds.log_other))
+        return jnp.where(shared, half, self.term(link, y, eta).loss)
 
     def mean(self, link: Link, eta: Array) -> Array:
         assert link.odds is not None
