@@ -107,6 +107,8 @@ def check_derivatives(fun: Callable[..., Array], x: Any, args: tuple[Any, ...] =
         return best, error, SAFETY * eps ** (2 / 3) * max(size, eps) + 3 * bend
 
     here = _evaluate(problem, flat, args)
+    if not jnp.isfinite(here.f):
+        raise ValueError(f"fun must be finite at x; it is {here.f}")
     (f_near, g_near), (f_far, g_far) = differences(h), differences(2 * h)
     g, g_error, g_allowed = compare(here.g, f_near, f_far)
     H, H_error, H_allowed = compare(here.H, g_near, g_far)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -111,11 +111,26 @@ def _many(
     all_args = (*all_args, *closed)
     if checks.flag("progress", progress) and is_traced((starts, all_args, rules)):
         raise ValueError("progress cannot be shown inside jit, vmap or grad: there nothing runs until all is compiled")
-    with bar(starts.count) if progress else contextlib.nullcontext() as watch, checks.forward_mode():
+    watching = bar(starts.count) if progress else contextlib.nullcontext()
+    with watching as watch, checks.forward_mode(), _of_single_numbers(structure, starts.count):
         report = solve_pool(
             problem, solver, starts, all_args, axes, rules, width=width, keep=keep, devices=chosen, watch=watch
         )
     return report, starts.count, structure, solver
+
+
+@contextlib.contextmanager
+def _of_single_numbers(structure: Structure, count: int) -> Iterator[None]:
+    """Where the user's function is called with single numbers, and that may not be what was meant."""
+    try:
+        yield
+    except (IndexError, TypeError, ValueError) as error:
+        if structure.shapes == ((),):
+            error.add_note(
+                f"x0s of the shape ({count},) are {count} starts of one number each. One start of {count} unknowns is "
+                f"x0s[None, :], or what the verbs without _batch take"
+            )
+        raise
 
 
 def _hoist(problem: Any, example: Callable[[], tuple[Any, ...]]) -> tuple[Problem, tuple[Array, ...]]:

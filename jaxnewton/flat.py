@@ -94,6 +94,8 @@ class FlattenedResidual:
 
 def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
     """One flat vector (n,), or (B, n) of starts along the leading axis of every leaf, and how to undo it."""
+    if hasattr(x0, "make"):
+        raise TypeError(f"{name} must be one start; it is {type(x0).__name__} of {x0.count}, for the verbs of batches")
     leaves, treedef = jax.tree.flatten(_numbers_to_array(name, x0))
     if not leaves:
         raise ValueError(f"{name} is empty: it must hold at least one floating array")
@@ -203,7 +205,9 @@ def _floating(name: str, leaf: Any) -> Array:
             f"no numbers; its shape is {np.shape(leaf)}"
         )
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"{name} must be floating; it has dtype {dtype}. Write 1.0 for 1, or use .astype(float)")
+        whole = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)
+        advice = ". Write 1.0 for 1, or use .astype(float)" if whole else ""
+        raise TypeError(f"{name} must be floating; it has dtype {dtype}{advice}")
     array = jnp.asarray(leaf)
     checks.precision(name, array.dtype)
     return array

@@ -51,7 +51,7 @@ class Solution(_Shared):
     nfev: Array  # () int32: evaluations of the objective
     njev: Array  # () int32: of the gradient
     nhev: Array  # () int32: of the Hessian
-    curvature: Array  # () smallest eigenvalue of the Hessian at x where the solver knows it, else nan
+    curvature: Array  # () smallest eigenvalue of the Hessian at x where the solver knows it, else nan; no derivative
     history: History | None = None  # of every trip, where it was asked for
 
     @property

@@ -407,6 +407,11 @@ REFUSED = {
     ),
     "no folder": (("--target", "y", "--model", "linear", *NUMERIC, "--plot", "/no/such/p.png"), "there is no folder"),
     "no picture": (("--target", "y", "--model", "linear", *NUMERIC, "--plot", "p.xyz"), "p.xyz does not"),
+    "decimal": (("--target", "y", "--model", "linear", "--decimal", ";"), "--decimal must be . or ,"),
+    "delimiter and decimal": (
+        ("--target", "y", "--model", "linear", "--decimal", ",", "--delimiter", ","),
+        "--delimiter and --decimal must not both be ,",
+    ),
     "delimiter": (("--target", "y", "--model", "linear", "--delimiter", ",,"), "--delimiter must be one character"),
 }
 
@@ -476,6 +481,22 @@ def test_a_delimiter_that_is_told(tmp_path):
     assert list(tables.read(path, ":")) == ["a", "y"]
     path = write(tmp_path / "d.csv", {"a": [1, 2, 3], "y": [1, 2, 4]}, "\t")
     assert list(tables.read(path, "tab")) == ["a", "y"]
+
+
+def test_decimal_commas(tmp_path):
+    path = write(tmp_path / "d.csv", {"a": ["1,5", "-2", "3e0"], "y": ["1", "NA", "1.234,5"]}, ";")
+    table = tables.read(path, decimal=",")
+    np.testing.assert_array_equal(table["a"], [1.5, -2, 3])
+    assert list(table["y"]) == ["1", None, "1.234,5"]  # a point may mark thousands: it is no number
+    rows = {"x": ["0,5", "1,0", "1,5", "2,5"], "y": ["1,1", "2,2", "2,9", "5,1"]}
+    for delimiter in (";", "\t"):
+        done = run(
+            write(tmp_path / "e.csv", rows, delimiter), "--target", "y", "--model", "linear", "--decimal", ",", "--json"
+        )
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["coefficients"][1]["estimate"] == pytest.approx(
+            np.polyfit([0.5, 1, 1.5, 2.5], [1.1, 2.2, 2.9, 5.1], 1)[0]
+        )
 
 
 def test_what_csv_may_hold(tmp_path, monkeypatch):

@@ -146,3 +146,8 @@ def test_every_solver_takes_a_rule_in_reverse_mode(in_reverse, solver):
     assert one.success
     np.testing.assert_allclose(many.x, 1, atol=1e-7)
     np.testing.assert_allclose(one.x, 1, atol=1e-7)
+
+
+def test_a_point_outside_the_domain_is_refused():
+    with pytest.raises(ValueError, match="fun must be finite at x; it is nan"):
+        jn.check_derivatives(lambda x: jnp.sum(jnp.log(x)), np.array([-1.0, 2.0]))

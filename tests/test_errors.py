@@ -39,6 +39,11 @@ TABLE = {
     "x0 bool": (minimize(x0=True), TypeError, ["x0", "floating", "bool"]),
     "x0 bool array": (minimize(x0=np.array([True])), TypeError, ["x0", "floating", "bool"]),
     "x0 complex": (minimize(x0=np.ones(2, complex)), TypeError, ["x0", "floating", "complex"]),
+    "x0 starts": (
+        minimize(x0=jn.starts.uniform(jax.random.key(0), -ONE, ONE, 9)),
+        TypeError,
+        ["x0", "one start", "of 9", "batches"],
+    ),
     "x0 text": (minimize(x0="start"), TypeError, ["x0", "floating", "start"]),
     "x0 None": (minimize(x0=None), ValueError, ["x0", "empty"]),
     "x0 empty list": (minimize(x0=[]), ValueError, ["x0", "empty"]),
@@ -302,3 +307,14 @@ def reverse_only():
 def test_a_jacobian_is_not_taken_of_a_rule_in_reverse_mode(reverse_only, verb):
     with pytest.raises(TypeError, match=r"custom_vjp.*custom_jvp"):
         verb(reverse_only, 3 * MANY)
+
+
+def test_a_vector_for_starts_is_told_what_it_was_taken_for():
+    """Where the function then fails; n starts of one number are what they are."""
+    with pytest.raises(IndexError) as refused:
+        jn.minimize_batch(lambda x: x[0] ** 2 + x[1] ** 2, np.ones(50))
+    assert any("(50,) are 50 starts of one number" in note for note in refused.value.__notes__)
+    with pytest.raises(IndexError) as refused:
+        jn.minimize_batch(lambda x: x[0, 0], np.ones((50, 2)))
+    assert not any("of one number" in note for note in refused.value.__notes__)
+    assert jn.minimize_batch(lambda x: (x - 1) ** 2, np.ones(5)).success.all()

@@ -8,12 +8,13 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import special
 
 import jaxnewton as jn
 from jaxnewton import Status, regression
-from jaxnewton.regression import data
+from jaxnewton.regression import given
 
 M, P = 40, 2
 ONES, ZEROS = np.ones(M), np.zeros(M)
@@ -95,6 +96,15 @@ REFUSED = {
     "a fraction of classes": (lambda: regression.softmax(X, CLASS, classes=2.5), ["classes", "whole number", "2.5"]),
     "reference": (lambda: regression.softmax(X, CLASS, reference=3), ["reference", "0 to 2", "3"]),
     "text in X": (lambda: linear([["a", "b"]], [1.0]), ["X", "real numbers"]),
+    "text in a frame": (
+        lambda: linear(pd.DataFrame({"age": x, "ward": ["A", *"B" * (M - 1)]}), REAL),
+        ["X", "real numbers", "'A' in row 0 of column ward", "get_dummies"],
+    ),
+    "text in y": (lambda: logistic(X, ["yes", *["no"] * (M - 1)]), ["y", "'yes' in row 0", "numpy.unique"]),
+    "text late in y": (lambda: logistic(X, np.array([*SHARE[:-1], "n/a"], object)), ["y", f"'n/a' in row {M - 1}"]),
+    "classes from 1": (lambda: regression.softmax(X, CLASS + 1), ["y", "class 0, of 0 to 3", "classes=4"]),
+    "a gap of classes": (lambda: regression.softmax(X, 2 * CLASS), ["y", "class 1, 3, of 0 to 4", "numpy.unique"]),
+    "p0 a dict": (lambda: nonlinear(line, x, REAL, {"a": 1.0}), ["p0", "(..., parameters)", "dict"]),
     "complex y": (lambda: linear(X, REAL + 1j), ["y", "real numbers", "complex"]),
     "X a vector": (lambda: linear(x, REAL), ["X", "(..., rows, columns)", "(40,)"]),
     "y a number": (lambda: linear(X, 1.0), ["y", "(..., rows)", "single number"]),
@@ -197,16 +207,28 @@ def test_is_refused(name):
 def test_what_is_not_refused():
     """Lists, integers, booleans, objects that are numbers."""
     want = linear(X, SHARE)
-    for given in (SHARE.astype(bool), SHARE.astype(int), SHARE.astype(object), list(SHARE)):
-        np.testing.assert_array_equal(linear(X.tolist(), given).params, want.params)
+    for y in (SHARE.astype(bool), SHARE.astype(int), SHARE.astype(object), list(SHARE)):
+        np.testing.assert_array_equal(linear(X.tolist(), y).params, want.params)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_what_single_precision_rounds_away_is_told(dtype):
+    """In columns of X and in y, where they come in double precision; not where it is little."""
+    with jax.enable_x64(False):
+        seconds = 1_700_000_000 + 60 * np.arange(M).astype(dtype)
+        for X_and_y in ((np.column_stack([seconds // 10**6, seconds]), REAL), (X, seconds)):
+            what = "y" if X_and_y[1] is seconds else r"X \(columns 1\)"
+            with pytest.warns(UserWarning, match=f"^{what} varies by less .* float32; .*jax_enable_x64"):
+                regression.linear(*X_and_y)
+        assert regression.linear((2000 + np.arange(M).astype(dtype))[:, None], REAL).success
 
 
 def test_numbers_whose_sum_overflows():
     largest = np.finfo(float).max
-    data.refuse_numbers("X", np.array([largest, largest, -largest]))
-    data.refuse_numbers("X", jnp.array([largest, largest, -largest]))
+    given.refuse_numbers("X", np.array([largest, largest, -largest]))
+    given.refuse_numbers("X", jnp.array([largest, largest, -largest]))
     with pytest.raises(ValueError, match=r"X must be finite; it has nan or inf in rows 1, 2\. "):
-        data.refuse_numbers("X", np.array([largest, np.inf, -np.inf]))
+        given.refuse_numbers("X", np.array([largest, np.inf, -np.inf]))
 
 
 @pytest.mark.parametrize("model", ["logistic", pytest.param("poisson", marks=pytest.mark.slow)])

@@ -367,6 +367,21 @@ def test_steps_to_and_fro_come_to_an_end(residual, start, squares):
     np.testing.assert_allclose(2 * found.fun, squares, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "solver", [jn.TrustRegion(), jn.Newton(), jn.NewtonCG(), jn.LBFGS()], ids=lambda s: type(s).__name__
+)
+def test_a_flat_minimum_is_not_the_way_to_infinity(solver):
+    """Where g vanishes long before x comes to rest: Newton's steps are 6/7 of the last ones."""
+    starts = jn.starts.uniform(jax.random.key(0), -2 * np.ones(2), 2 * np.ones(2), 60)
+    found = jn.minimize_batch(lambda x: jnp.sum((x - 1) ** 8), starts, solver=solver)
+    assert set(found.counts) <= SUCCESS | {Status.SINGULAR}
+    assert found.success.mean() >= 0.9
+    np.testing.assert_allclose(found.x, 1, atol=0.05)
+    root = jn.root(lambda x: (x - 1) ** 5, np.array([3.0, 2.0]))
+    assert root.success
+    np.testing.assert_allclose(root.x, 1, atol=0.01)
+
+
 def test_the_least_sum_of_squares_is_not_the_way_to_infinity():
     starts = np.stack(np.meshgrid(np.arange(-3, 3.5, 0.5), np.arange(-3, 3.5, 0.5)), -1).reshape(-1, 2)
     found = jn.least_squares_batch(lambda x: jnp.stack([jnp.sqrt(1 + x[0] ** 2), x[1]]), starts)

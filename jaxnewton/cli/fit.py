@@ -64,6 +64,7 @@ def fit(
     intercept: Annotated[bool, typer.Option("--intercept/--no-intercept", help="Whether to fit a constant.")] = True,
     level: Annotated[float, typer.Option(help="Of the confidence intervals.")] = 0.95,
     delimiter: Annotated[str | None, typer.Option(help="Of CSV: a character or tab; default: guessed.")] = None,
+    decimal: Annotated[str, typer.Option(help="Of CSV: the decimal mark, . or a comma.")] = ".",
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
     plot: Annotated[
         Path | None,
@@ -84,7 +85,7 @@ def fit(
         of = _family(model, family, link, dispersion)
         if of is None and offset is not None:
             raise ValueError("--offset has no meaning for softmax")
-        table = tables.read(data, delimiter, functools.partial(_columns, categorical))
+        table = tables.read(data, delimiter, functools.partial(_columns, categorical), decimal)
         design = designs.build(
             table,
             target,

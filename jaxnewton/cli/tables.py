@@ -25,7 +25,10 @@ def _none(names: Sequence[str]) -> Collection[str]:
 
 
 def read(
-    path: Path, delimiter: str | None = None, text: Callable[[Sequence[str]], Collection[str]] = _none
+    path: Path,
+    delimiter: str | None = None,
+    text: Callable[[Sequence[str]], Collection[str]] = _none,
+    decimal: str = ".",
 ) -> dict[str, np.ndarray]:
     """The columns of a table by name, in the file's order.
 
@@ -38,6 +41,7 @@ def read(
         delimiter: of CSV; None: whichever of DELIMITERS splits the first rows into most columns, as many in each.
         text: which of the columns, given all names, are labels: str as they stand in the file, 01 and 1 being two. (A
             column that Parquet itself holds as numbers stays one.)
+        decimal: of CSV: "." or ","; a number has no other mark.
 
     Raises:
         ValueError: there is no such file, or it is no table: the sentence says where.
@@ -48,9 +52,10 @@ def read(
     with path.open("rb") as file:
         parquet = file.read(4) == b"PAR1" or path.suffix.lower() == ".parquet"
     if not parquet:
-        return _csv(path, delimiter, text)
-    if delimiter is not None:
-        raise ValueError(f"--delimiter is for CSV, and {path} is Parquet")
+        return _csv(path, delimiter, text, decimal)
+    for option, told in (("--delimiter", delimiter is not None), ("--decimal", decimal != ".")):
+        if told:
+            raise ValueError(f"{option} is for CSV, and {path} is Parquet")
     return _parquet(path, text)
 
 
@@ -67,9 +72,15 @@ def number(cell: str) -> float | None:
         return None
 
 
-def _csv(path: Path, delimiter: str | None, text: Callable[[Sequence[str]], Collection[str]]) -> dict[str, np.ndarray]:
+def _csv(
+    path: Path, delimiter: str | None, text: Callable[[Sequence[str]], Collection[str]], decimal: str
+) -> dict[str, np.ndarray]:
+    if decimal not in (".", ","):
+        raise ValueError(f"--decimal must be . or ,; it is {decimal!r}")
     try:
-        delimiter = _guess(path) if delimiter is None else _checked(delimiter)
+        delimiter = _guess(path, decimal) if delimiter is None else _checked(delimiter)
+        if delimiter == decimal:
+            raise ValueError(f"--delimiter and --decimal must not both be {decimal}")
         records = _records(path, delimiter)
         names = _names(next(records))
         if all(number(name) is not None for name in names if name[0] != "#"):
@@ -83,7 +94,7 @@ def _csv(path: Path, delimiter: str | None, text: Callable[[Sequence[str]], Coll
             empty = False
             for i, cells in enumerate(zip(*block, strict=True)):
                 if i not in words:
-                    numbers = _numbers(cells)
+                    numbers = _numbers(cells if decimal == "." else [_with_point(cell) for cell in cells])
                     blocks[i] += [] if numbers is None else [numbers]
                     words |= {i} if numbers is None else set()
         if empty:
@@ -112,7 +123,12 @@ def _open(path: Path) -> Any:
     return path.open(newline="", encoding="utf-8-sig")
 
 
-def _guess(path: Path) -> str:
+def _with_point(cell: str) -> str:
+    """A cell with a decimal comma; with a point it is no number, since that may mark thousands."""
+    return "no number" if "." in cell else cell.replace(",", ".")
+
+
+def _guess(path: Path, decimal: str) -> str:
     def columns(delimiter: str) -> tuple[int, int]:
         """Of the first rows if all have as many and more than one, and of the header."""
         widths = []
@@ -122,7 +138,7 @@ def _guess(path: Path) -> str:
         widths = widths or [0]
         return widths[0] if len(set(widths)) == 1 < widths[0] else 0, widths[0]
 
-    return max(DELIMITERS, key=columns)
+    return max(DELIMITERS.replace(decimal, ""), key=columns)
 
 
 def _records(path: Path, delimiter: str, skip_header: bool = False) -> Iterator[list[str]]:

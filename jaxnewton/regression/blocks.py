@@ -15,8 +15,9 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.loop import advance, begin
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Frame, back, moved_back, numbers, penalties, standardise
+from jaxnewton.regression.data import Frame, back, moved_back, penalties, standardise
 from jaxnewton.regression.fit import Fields
+from jaxnewton.regression.given import numbers
 from jaxnewton.regression.likelihood import MAX_STEPS, Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.rows import Block, look, once_more, reader
 from jaxnewton.regression.scrutiny import settled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -13,11 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnewton.placement import at_hand
+from jaxnewton.regression.given import (
+    numbers,
+    refuse_large,
+    refuse_numbers,
+    refuse_other_rows,
+    warn_of_rounding,
+    wrong_rows,
+)
 from jaxnewton.regression.stack import Axes, Stack, over_stack
 from jaxnewton.types import Array, is_traced
-
-SHOWN = 8  # rows or columns that a message lists
 
 
 class Data(NamedTuple):
@@ -116,6 +120,8 @@ def gather(X: Any, y: Any, weights: Any, offset: Any, ridge: Any) -> tuple[Data,
     for name, array in arrays.items():
         if not is_traced(array):
             refuse_large(name, array, dtype)
+            if name in ("X", "y"):
+                warn_of_rounding(name, array, len(leads[name]), dtype)
 
     def place(name: str, array: Any) -> Array:
         if leads[name]:
@@ -193,107 +199,3 @@ def widest(*arrays: Any) -> Any:
     kinds = [jnp.finfo(array.dtype).bits for array in arrays if jnp.issubdtype(array.dtype, jnp.floating)]
     double = jnp.result_type(float)
     return double if not kinds or max(kinds) == 64 else jnp.dtype("float32")  # half precision is for storage
-
-
-def numbers(name: str, given: Any) -> Any:
-    """A NumPy or JAX array of real numbers."""
-    array = given if isinstance(given, (np.ndarray, jax.Array)) else np.asarray(given)
-    if array.dtype == object:
-        with contextlib.suppress(TypeError, ValueError):
-            array = array.astype(float)
-    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must hold real numbers; its dtype is {array.dtype}")
-    return array
-
-
-def refuse_numbers(name: str, array: Any, before: int = 0, lead: tuple[int, ...] = ()) -> None:
-    """Raise for what no fit can use, with the rows and the fit where it stands.
-
-    Args:
-        before: rows that precede these.
-        lead: the leading axes, one fit each; then come the rows.
-    """
-    array = at_hand(array)
-    if array.dtype.kind == "f" and not _finite(array):
-        bad = ~np.isfinite(np.asarray(array))
-        marked = bad.reshape(*bad.shape[: len(lead) + 1], -1).any(axis=-1)
-        where = f" in {_places(np.asarray(marked), before)}" if bad.ndim > len(lead) else ""
-        raise ValueError(f"{name} must be finite; it has nan or inf{where}. Drop or fill these")
-    if name in ("weights", "ridge") and (array < 0).any():
-        raise ValueError(f"{name} must not be negative; its smallest is {array.min()}")
-
-
-def _finite(array: Any) -> bool:
-    """Whether all numbers are; by their sum, if it is, which takes half the time and no further array."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):
-            return True
-    return bool((jnp if isinstance(array, jax.Array) else np).isfinite(array).all())
-
-
-def refuse_large(name: str, array: Any, dtype: Any) -> None:
-    """Raise for finite numbers that ``dtype``, in which is computed, does not hold."""
-    limit = float(jnp.finfo(dtype).max)
-    if array.dtype.kind == "f" and float(jnp.finfo(array.dtype).max) > limit and array.size:
-        largest = np.abs(at_hand(array)).max()
-        if largest > limit:
-            raise ValueError(f"{name} must fit {dtype}, in which the fit is computed; its largest is {largest:.3g}. "
-                             "Rescale it, or have JAX compute in float64")  # fmt: skip
-
-
-def refuse_values(name: str, given: Any, wrong: Any, wanted: str, before: int = 0) -> None:
-    """Raise where ``wrong`` marks entries of (..., m) that the model cannot have."""
-    if np.any(wrong):
-        wrong = np.asarray(wrong)
-        value = np.asarray(given)[wrong].flat[0]
-        raise ValueError(f"{name} must be {wanted}; it is {value!s} in {_places(wrong, before)}")
-
-
-def _places(bad: np.ndarray, before: int) -> str:
-    """The rows (..., m) that are marked, of the first fit that has any, and which that is."""
-    fits = np.argwhere(bad.any(axis=-1))
-    first = fits[0] if len(fits) else np.zeros(bad.ndim - 1, int)
-    rows = f"rows {listed(before + np.flatnonzero(bad[tuple(first)]))}"
-    if bad.ndim == 1:
-        return rows
-    fit = int(first[0]) if len(first) == 1 else tuple(first.tolist())
-    return f"{rows} of fit {fit}" + (f", and in {len(fits) - 1} more fits" if len(fits) > 1 else "")
-
-
-def wrong_rows(name: str, shape: tuple[int, ...], m: int) -> str:
-    """What is wrong with an argument of one number a row."""
-    hint = ""
-    if len(shape) == 2 and shape[0] == m:
-        hint = f". Give {name}[:, 0]" if shape[1] == 1 else f". Give {name}.T for a fit of each column"
-    return f"{name} must have as many rows as X, {m}, along its last axis; its shape is {shape}{hint}"
-
-
-def frame_columns(X: Any) -> tuple[str, ...] | None:
-    """The names of a data frame's columns; None of anything else, and where they are not all str."""
-    columns = getattr(X, "columns", None)
-    if columns is None or callable(columns) or np.ndim(X) != 2:
-        return None
-    names = tuple(columns)
-    return names if all(isinstance(name, str) for name in names) else None
-
-
-def refuse_other_rows(given: dict[str, Any]) -> None:
-    """Raise where two arguments are pandas' and not of the same rows: pairing them by place would be silent."""
-    frames = {name: one.index for name, one in given.items() if callable(getattr(_index(one), "equals", None))}
-    names = list(frames)
-    for name in names[1:]:
-        if not frames[name].equals(frames[names[0]]):
-            raise ValueError(
-                f"{names[0]} and {name} must have the same index, in the same order; "
-                f"align them, or give {name}.to_numpy() to pair them by place"
-            )
-
-
-def _index(given: Any) -> Any:
-    return getattr(given, "index", None)
-
-
-def listed(values: Any) -> str:
-    """The first few, and how many more there are."""
-    shown = ", ".join(str(int(value)) for value in values[:SHOWN])
-    return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
-from jaxnewton.regression.data import frame_columns, refuse_other_rows, refuse_values
+from jaxnewton.regression.given import frame_columns, refuse_other_rows, refuse_values
 from jaxnewton.regression.stack import Stack
 from jaxnewton.regression.student import t_quantile, t_tail
 from jaxnewton.regression.summary import class_labels, direction_parts, table
@@ -166,6 +166,9 @@ class Fit:
 
     def predict(self, X: Any, offset: Any = None) -> Array:
         """The mean of y at the rows of X (..., k, p): (..., k); ``softmax``: the classes' probabilities (..., k, K).
+
+        Args:
+            offset: of these rows, 0 by default, whatever the rows that were fitted had.
 
         Raises:
             ValueError: X or offset is not of that form, or X a data frame of other columns than the fit's.

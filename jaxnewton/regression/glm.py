@@ -13,10 +13,11 @@ from jax import lax
 from jaxnewton import checks, linalg
 from jaxnewton.placement import at_hand
 from jaxnewton.regression import blocks, inference
-from jaxnewton.regression.data import Columns, Data, formed, frame_columns, gather, refuse_values
+from jaxnewton.regression.data import Columns, Data, formed, gather
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
+from jaxnewton.regression.given import frame_columns, refuse_values
 from jaxnewton.regression.likelihood import Likelihood, at_zero, links, start_from_mean
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.rows import is_large

@@ -11,17 +11,10 @@ from jax import lax
 
 from jaxnewton import checks, linalg
 from jaxnewton.regression import blocks, precise
-from jaxnewton.regression.data import (
-    Columns,
-    Data,
-    back,
-    frame_columns,
-    gather,
-    penalties,
-    standardise,
-)
+from jaxnewton.regression.data import Columns, Data, back, gather, penalties, standardise
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
+from jaxnewton.regression.given import frame_columns
 from jaxnewton.regression.glm import Predictor
 from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.regression.likelihood import Likelihood

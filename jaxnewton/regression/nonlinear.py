@@ -15,9 +15,10 @@ from jax import lax
 from jaxnewton import checks, linalg
 from jaxnewton.flat import flatten
 from jaxnewton.problem import SumOfSquares
-from jaxnewton.regression.data import gather, refuse_numbers, widest
+from jaxnewton.regression.data import gather, widest
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields, Fit, as_fit
+from jaxnewton.regression.given import refuse_numbers
 from jaxnewton.regression.inference import over_freedom, unit
 from jaxnewton.regression.solving import solve
 from jaxnewton.regression.stack import Stack
@@ -112,7 +113,9 @@ def nonlinear(
     if solver is not None and not isinstance(checks.solver(solver), (LevenbergMarquardt, GaussNewton)):
         raise ValueError(f"solver must be jn.LevenbergMarquardt() or jn.GaussNewton(); it is {solver!r}")
     x_stacked = checks.flag("x_stacked", x_stacked)
-    p0 = p0 if hasattr(p0, "ndim") else np.asarray(p0)
+    kind, p0 = type(p0).__name__, p0 if hasattr(p0, "ndim") else np.asarray(p0)
+    if p0.dtype == object:
+        raise TypeError(f"p0 must be an array of the shape (..., parameters); it is of type {kind}")
     if p0.ndim < 1:
         raise ValueError("p0 must have the shape (..., parameters); it is a single number")
     y = y if hasattr(y, "ndim") else np.asarray(y)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxnewton import checks
 from jaxnewton.placement import view
-from jaxnewton.regression.data import numbers, refuse_numbers, refuse_values, wrong_rows
+from jaxnewton.regression.given import numbers, refuse_numbers, refuse_values, wrong_rows
 from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.types import is_traced
 

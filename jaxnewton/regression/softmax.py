@@ -13,9 +13,10 @@ import numpy as np
 from jaxnewton import checks, linalg
 from jaxnewton.problem import Problem
 from jaxnewton.regression import inference
-from jaxnewton.regression.data import Columns, Data, formed, frame_columns, gather, refuse_values
+from jaxnewton.regression.data import Columns, Data, formed, gather
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
+from jaxnewton.regression.given import frame_columns, listed, refuse_values
 from jaxnewton.regression.glm import linear_predictor
 from jaxnewton.regression.rows import Blocks
 from jaxnewton.regression.separation import Sides
@@ -149,7 +150,8 @@ def softmax(
     Args:
         X: (..., m, p).
         y: (..., m) whole numbers 0 to K - 1.
-        classes: K, at least 2; default: the largest y + 1 (to be given under ``jit``).
+        classes: K, at least 2; default: the largest y + 1, each of which y must then have (to be given under
+            ``jit``).
         reference: the class whose coefficients are 0.
         intercept, ridge, weights, tol, max_steps: as for ``glm``.
 
@@ -167,9 +169,15 @@ def softmax(
     classes = checks.positive("classes", classes)
     if not is_traced(data.y):
         labels = np.asarray(data.y)
-        classes = classes or int(labels.max()) + 1
+        told, classes = classes is not None, classes or int(labels.max()) + 1
         wanted = f"class numbers: whole, from 0 to classes - 1 = {classes - 1}"
         refuse_values("y", labels, (labels != np.floor(labels)) | (labels < 0) | (labels >= classes), wanted)
+        absent = np.setdiff1d(np.arange(classes), labels)
+        if absent.size and not told:
+            raise ValueError(
+                f"y has no row of class {listed(absent)}, of 0 to {classes - 1}; number the classes without gaps, as "
+                f"numpy.unique(y, return_inverse=True) does, or give classes={classes} if there are as many"
+            )
     if classes is None:
         raise ValueError("classes must be given where y is traced")
     if classes < 2:

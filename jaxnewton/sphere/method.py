@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnewton import checks, linalg, secular
 from jaxnewton.door import Posed, Task, solve_many, solve_one
@@ -17,7 +18,7 @@ from jaxnewton.problem import Objective
 from jaxnewton.solution import Solution, Solutions
 from jaxnewton.solvers.common import judge, resized, resolution, verdict
 from jaxnewton.solvers.second_order import SecondOrder, State, receive
-from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Status
+from jaxnewton.types import RUNNING, Array, Evaluation, Needs, Status, is_traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,8 @@ def minimize(
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
+    if not is_traced(x0) and not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(x0)):
+        raise ValueError(f"x0 must not be 0, which cannot be scaled to the sphere; it is {x0!r}")
     return solve_one(_task(fun, radius), x0, args, tol=tol, max_steps=max_steps, history=history)
 
 
