@@ -12,7 +12,7 @@ from glm_reference import ANES96_COLUMNS, ANES96_LOGLIK, ANES96_PARAMS, ANES96_S
 from nist import LINEAR, NONLINEAR
 from scipy import special, stats
 
-from jaxnewton import Status, linalg, regression
+from jaxnewton import Bounds, Status, linalg, regression
 from jaxnewton.regression import likelihood, links
 from jaxnewton.regression.families import family_and_link
 from jaxnewton.types import Needs
@@ -617,6 +617,51 @@ def test_softmax_does_not_depend_on_the_reference():
 
 def saturation(x, p):
     return p[..., 0] * (1 - jnp.exp(-p[..., 1] * x))
+
+
+WITHIN = {  # lower, upper, which parameters of 2 exp(-1.3 t) + 0.5 a bound holds
+    "none": ([0, 0, -1], [9, 9, 9], []),
+    "lower": ([-9, -9, 0.8], [9, 9, 9], [2]),
+    "two": ([2.4, -9, -9], [9, 9, 0.3], [0, 2]),
+    "fixed": ([-9, 1.1, -9], [9, 1.1, 9], [1]),
+    "all": ([3, 2, 1], [4, 3, 2], [0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_nonlinear_within_bounds(name):
+    """SciPy's parameters; what no bound holds has the standard errors of a model that has the others as constants."""
+    t = np.linspace(0, 3, 15)
+    y = 2 * np.exp(-1.3 * t) + 0.5 + 0.05 * np.sin(7 * t)
+    lower, upper, held = (np.array(part, float) for part in WITHIN[name])
+    held, start = held.astype(int), np.clip([1.0, 0.5, 0.0], lower, upper)
+
+    def decay(t, p):
+        return p[0] * jnp.exp(-p[1] * t) + p[2]
+
+    fit = regression.nonlinear(decay, t, y, start, bounds=Bounds(lower, upper))
+    assert fit.success
+    assert np.all((fit.params >= lower) & (fit.params <= upper))
+    theirs = scipy.optimize.least_squares(
+        lambda p: np.asarray(p[0] * np.exp(-p[1] * t) + p[2] - y),
+        start,
+        bounds=(lower - 1e-12 * (lower == upper), upper + 1e-12 * (lower == upper)),
+        xtol=1e-15,
+        ftol=1e-15,
+        gtol=1e-14,
+    )
+    np.testing.assert_allclose(fit.params, theirs.x, rtol=1e-5)
+    free = np.setdiff1d(np.arange(3), held)
+    assert (fit.rank, fit.df_residual) == (len(free), 15 - len(free))
+    assert np.isnan(np.asarray(fit.stderr)[held]).all()
+    p = np.asarray(fit.params)
+    J = np.column_stack([np.exp(-p[1] * t), -p[0] * t * np.exp(-p[1] * t), np.ones(15)])[:, free]
+    scale = np.sum((p[0] * np.exp(-p[1] * t) + p[2] - y) ** 2) / (15 - len(free))
+    np.testing.assert_allclose(fit.dispersion, scale, rtol=1e-10)
+    np.testing.assert_allclose(
+        np.asarray(fit.stderr)[free], np.sqrt(scale * np.diag(np.linalg.inv(J.T @ J))), rtol=1e-8
+    )
+    assert np.abs(J.T @ (p[0] * np.exp(-p[1] * t) + p[2] - y)).max(initial=0) < 1e-10
 
 
 def test_nonlinear_stacks():

@@ -104,6 +104,15 @@ REFUSED = {
     "text late in y": (lambda: logistic(X, np.array([*SHARE[:-1], "n/a"], object)), ["y", f"'n/a' in row {M - 1}"]),
     "classes from 1": (lambda: regression.softmax(X, CLASS + 1), ["y", "class 0, of 0 to 3", "classes=4"]),
     "a gap of classes": (lambda: regression.softmax(X, 2 * CLASS), ["y", "class 1, 3, of 0 to 4", "numpy.unique"]),
+    "bounds of a pure iteration": (
+        lambda: nonlinear(line, x, REAL, [1.0, 1.0], bounds=jn.Bounds(0.0), solver=jn.GaussNewton()),
+        ["bounds", "LevenbergMarquardt()", "GaussNewton"],
+    ),
+    "bounds a tuple": (lambda: nonlinear(line, x, REAL, [1.0, 1.0], bounds=(0.0, 1.0)), ["bounds", "jn.Bounds"]),
+    "bounds of three": (
+        lambda: nonlinear(line, x, REAL, [1.0, 1.0], bounds=jn.Bounds(np.zeros(3))),
+        ["bounds.lower", "(2,)", "(3,)"],
+    ),
     "p0 a dict": (lambda: nonlinear(line, x, REAL, {"a": 1.0}), ["p0", "(..., parameters)", "dict"]),
     "complex y": (lambda: linear(X, REAL + 1j), ["y", "real numbers", "complex"]),
     "X a vector": (lambda: linear(x, REAL), ["X", "(..., rows, columns)", "(40,)"]),
