@@ -297,6 +297,30 @@ def test_units_do_not_matter(factor):
     np.testing.assert_allclose(other.fun, plain.fun, rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [jn.LevenbergMarquardt, jn.GaussNewton])
+@pytest.mark.parametrize("factor", ["qr", "cholesky"])
+def test_orthogonal_residuals_end_a_fit(kind, factor):
+    """At the first trip whose cosines are at most gtol, in whatever units; without one at the floor."""
+
+    def cosine(x):
+        r = x[0] * np.exp(-x[1] * T) + x[2] - Y
+        J = np.column_stack([np.exp(-x[1] * T), -x[0] * T * np.exp(-x[1] * T), np.ones(12)])
+        return np.max(np.abs(J.T @ r) / np.linalg.norm(J, axis=0)) / np.linalg.norm(r)
+
+    start = np.array([1.5, 1.0, 0.3])
+
+    def solve(solver, **options):
+        return jn.least_squares(decay, start, (T, Y), solver=solver, tol=1e-30, **options)
+
+    found = solve(kind(factor, gtol=1e-5))
+    assert found.status == Status.CONVERGED
+    before = solve(kind(factor, gtol=1e-5), max_steps=int(found.nit) - 1)
+    assert cosine(np.asarray(found.x)) <= 1e-5 < cosine(np.asarray(before.x))
+    without = solve(kind(factor))
+    assert without.status == Status.NOISE_FLOOR
+    assert without.nit > found.nit
+
+
 def test_nan_at_the_start():
     found = jn.least_squares(lambda x: jnp.log(x), [-1.0])
     assert found.status == Status.NONFINITE
@@ -386,6 +410,7 @@ REFUSED = {
     "x0 integers": (lambda: jn.least_squares(bowl, [1, 2]), ["x0", "floating"]),
     "factor": (lambda: jn.LevenbergMarquardt("lu"), ["factor", '"qr"', "'lu'"]),
     "factor of GaussNewton": (lambda: jn.GaussNewton("svd"), ["factor", '"cholesky"', "'svd'"]),
+    "gtol": (lambda: jn.GaussNewton(gtol=0.0), ["gtol", "positive", "0.0"]),
     "geodesic": (lambda: jn.LevenbergMarquardt(geodesic="yes"), ["geodesic", "True or False", "'yes'"]),
     "a class": (lambda: jn.least_squares(bowl, ONE, solver=jn.GaussNewton), ["solver", "instance", "GaussNewton()"]),
     "products": (lambda: jn.least_squares(bowl, ONE, solver=jn.NewtonCG()), ["Hessian-vector products", "NewtonCG"]),

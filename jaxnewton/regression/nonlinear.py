@@ -20,7 +20,7 @@ from jaxnewton.regression.misfit import Misfit, infer
 from jaxnewton.regression.solving import solve
 from jaxnewton.solvers.gauss_newton import GaussNewton
 from jaxnewton.solvers.levenberg_marquardt import LevenbergMarquardt
-from jaxnewton.types import Array, Bounds, Status, is_traced
+from jaxnewton.types import Array, Bounds, Status, default_tol, is_traced
 
 MAX_STEPS = 5000  # most trips by default: a far start may need thousands
 
@@ -79,8 +79,9 @@ def nonlinear(
         bounds: ``jn.Bounds(lower, upper)`` of the parameters, numbers or (p,), for all fits. A parameter that a bound
             holds is inferred nothing of (its standard error is nan), and all else as if it were known.
         solver: ``jn.LevenbergMarquardt()`` (default), or ``jn.GaussNewton()``, which knows no bounds.
-        tol: of the gradient, as for ``jn.least_squares``; default: none, a fit goes on until no further decrease is
-            representable, and ends as NOISE_FLOOR.
+        tol: of the gradient, as for ``jn.least_squares``; default: none. A fit then ends as CONVERGED where the cosines
+            of the angles between residuals and J's columns are at most the solver's ``gtol`` (1e-8 by default, 1e-5
+            in single precision), and else, as where residuals are but rounding, as NOISE_FLOOR.
         max_steps: most trips; default 5000.
 
     Returns:
@@ -134,9 +135,12 @@ def nonlinear(
     problem = SumOfSquares(Misfit(model), bounded=bounds is not None)
     box = () if bounds is None else (jax.tree.map(lambda side: side.astype(dtype), flat_bounds(bounds, structure)),)
     args, axes = (x, data.y, data.weights), (0 if x_stacked else None, stack.axes.y, stack.axes.weights)
+    solver = solver or LevenbergMarquardt()
+    if tol is None and solver.gtol is None:
+        solver = dataclasses.replace(solver, gtol=default_tol(dtype))
     found = solve(
         problem,
-        solver or LevenbergMarquardt(),
+        solver,
         p0.reshape(-1, p0.shape[-1]) if stack.lead else p0,
         (*box, *args),
         (*(None for _ in box), *axes),

@@ -18,13 +18,14 @@ class GaussNewton(Squares):
     For small residuals and good starts; LevenbergMarquardt comes home from further away.
 
     Args:
-        factor: as for LevenbergMarquardt.
+        factor, gtol: as for LevenbergMarquardt.
 
     Raises:
-        ValueError: factor is neither.
+        TypeError, ValueError: an argument is not of the form above.
     """
 
     factor: str = "qr"
+    gtol: float | None = None
 
     def tell(self, state: State, x: Array, evaluation: Evaluation) -> State:
         columns = self._columns(evaluation.H)
@@ -34,7 +35,8 @@ class GaussNewton(Squares):
         part = self._part(H, units, g)
         determined = self._determined(part.smallest, g.shape[0])
         step = jnp.where(determined, part.p / units, 0.0)
-        lost = jnp.where(ok | jnp.isinf(state.f), RUNNING, Status.DIVERGED)
+        found = jnp.where(ok & self._orthogonal(f, g, columns), Status.CONVERGED, RUNNING)
+        lost = jnp.where(ok | jnp.isinf(state.f), found, Status.DIVERGED)
         return State(
             x=x, f=f, g=g, H=H, D=D,
             radius=state.radius,

@@ -29,13 +29,16 @@ class LevenbergMarquardt(Squares):
             2012, "Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization",
             arXiv:1201.5885). A trip costs about twice as much; it pays where curved valleys make for long ways.
 
+        gtol: end as CONVERGED, whatever ``tol``, where an undamped step follows and the cosines of the angles between
+            r and J's columns are at most this (MINPACK's gtol); None: do not ask.
+
     Raises:
-        ValueError: factor is neither.
-        TypeError: geodesic is not True or False.
+        TypeError, ValueError: an argument is not of the form above.
     """
 
     factor: str = "qr"
     geodesic: bool = False
+    gtol: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +108,9 @@ class LevenbergMarquardt(Squares):
             full=inside | orthogonal | (~determined & (damping == floor) & (long <= radius)),
             curvature=state.curvature,
             if_stationary=jnp.where(determined, Status.CONVERGED, Status.SINGULAR).astype(jnp.int32),
-            status=state.status,
+            status=jnp.where(
+                found.accept & inside & self._orthogonal(f, g, columns), jnp.int32(Status.CONVERGED), state.status
+            ),
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnewton import linalg
+from jaxnewton import checks, linalg
 from jaxnewton.solvers.common import Stepper, resolution, running
 from jaxnewton.types import Array, Needs
 
@@ -46,13 +46,16 @@ class Part(NamedTuple):
 
 
 class Squares(Stepper):
-    """What the solvers for sums of squares share: ``factor`` and the states."""
+    """What the solvers for sums of squares share: ``factor``, ``gtol`` and the states."""
 
     factor: str
+    gtol: float | None
 
     def __post_init__(self) -> None:
         if self.factor not in FACTORS:
             raise ValueError(f'factor must be "qr" or "cholesky"; it is {self.factor!r}')
+        if self.gtol is not None:
+            object.__setattr__(self, "gtol", checks.positive_number("gtol", self.gtol, fixed=True))
 
     @property
     def needs(self) -> Needs:
@@ -63,6 +66,12 @@ class Squares(Stepper):
         n = zeros.shape[0]
         H = jnp.zeros((n, n + (self.factor == "qr")), x0.dtype)
         return State(x0, inf, zeros, H, zeros, zero, zero, zero, zeros, zero, no, nan, running(), running())
+
+    def _orthogonal(self, f: Array, g: Array, columns: Array) -> Array:
+        """Whether the cosines of the angles between r and J's columns are at most ``gtol``."""
+        if self.gtol is None:
+            return jnp.zeros((), bool)
+        return jnp.all(jnp.abs(g) <= self.gtol * columns * jnp.sqrt(2 * f))
 
     def _columns(self, H: Array) -> Array:
         """(n,) norms of J's columns."""
