@@ -7,6 +7,7 @@ compiles once; predictions compile nothing. A fitted estimator keeps numpy array
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import warnings
@@ -81,7 +82,10 @@ class _Estimator(BaseEstimator):
         """Fit and keep ``fit_``; warn where it did not succeed."""
         intercept = checks.flag("fit_intercept", self.fit_intercept)
         with jax.enable_x64(True):
-            self.fit_ = fit = DoubleFit(method(X, y, intercept=intercept, **options))
+            found = method(X, y, intercept=intercept, **options)
+            names = getattr(self, "feature_names_in_", None)  # of a data frame, of which X has only the numbers
+            found = found if names is None else dataclasses.replace(found, columns=tuple(names))
+            self.fit_ = fit = DoubleFit(found)
         failed = [status for status in np.ravel(fit.status) if status not in self._answers]
         if failed:
             words = message(failed[0]) if np.ndim(fit.status) else fit.message

@@ -227,6 +227,7 @@ def test_data_frames(one):
     model = clone(one).fit(frame, pandas.Series(y, name="kind"))
     assert model.feature_names_in_.tolist() == ["sl", "sw", "pl", "pw"]
     assert model.n_features_in_ == 4
+    assert model.fit_.columns == ("sl", "sw", "pl", "pw")
     near(model.coef_, clone(one).fit(X, y).coef_, 1e-12)
     with pytest.raises(ValueError, match="feature names"):
         model.predict(frame[["sw", "sl", "pl", "pw"]])
