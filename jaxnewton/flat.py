@@ -94,7 +94,7 @@ class FlattenedResidual:
 
 def flatten(name: str, x0: Any, *, batch: bool) -> tuple[Array, Structure]:
     """One flat vector (n,), or (B, n) of starts along the leading axis of every leaf, and how to undo it."""
-    if hasattr(x0, "make"):
+    if callable(getattr(x0, "make", None)):
         raise TypeError(f"{name} must be one start; it is {type(x0).__name__} of {x0.count}, for the verbs of batches")
     leaves, treedef = jax.tree.flatten(_numbers_to_array(name, x0))
     if not leaves:

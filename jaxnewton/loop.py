@@ -20,7 +20,7 @@ QUIET_TRIPS = {
     Needs.GRADIENT: 16,
 }  # full steps in a row whose predicted decrease is rounding noise, before a lane is at its floor
 FADING_TRIPS = 16  # with a gradient within tol and steps that do not shrink with it, before x is said to run away
-HOMING = 0.97  # or less, of the last step: x comes to a limit, if only in some dozens of trips
+SHRINKING = 0.9  # of the last step, or less: x comes to a limit
 CUTS = 52  # in a row, each to a half at most, after which no step is short enough; or that swing to and fro
 FORGET = 0.7  # a trip's weight in what f has been of late (Hager & Zhang 2005, section 4)
 
@@ -74,7 +74,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
 
     within = new.slope <= rules.tol * scale
     small = within & (_still(old, new, first, rules) | (state.if_stationary != Status.CONVERGED))
-    homing = new.step <= HOMING * old.step  # as towards the minimum of (x - 1)**8, where g vanishes long before
+    homing = new.step <= SHRINKING * old.step  # as towards the minimum of (x - 1)**8, where g vanishes long before
     fading = jnp.where(started & within & ~small, lane.fading + jnp.where(refused | homing, 0, 1), 0)
     quiet, cuts = _idle(solver, lane, state, old, new, refused)
     blocked = (cuts >= CUTS) | ((cuts > 0) & (new.step == 0))
@@ -109,7 +109,7 @@ def advance(solver: Solver, lane: Lane, trial: Array, evaluation: Evaluation, ru
 def _still(old: _Largest, new: _Largest, first: Array, rules: Rules) -> Array:
     """Whether x comes to rest: where g vanishes only at infinity (exp(-x), separable data), steps do not shrink."""
     short = jnp.sqrt(rules.tol)
-    shrinking = first | (new.step <= 0.9 * old.step)
+    shrinking = first | (new.step <= SHRINKING * old.step)
     moving = (new.step > 0) | (new.slope == 0)  # a step may be 0 for want of range
     return moving & ((new.step <= short * new.x) | ((new.step <= short) & shrinking))
 

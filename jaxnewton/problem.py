@@ -186,11 +186,10 @@ class SumOfSquares(Problem):
         def rate(x: Array) -> Array:
             return jax.jvp(residuals, (x,), (v,))[1]
 
-        r, pull = jax.vjp(residuals, x)
-        second = pull(jax.jvp(rate, (x,), (v,))[1])[0]
-        if bounds is None:
-            return second
-        _, held = self._projected(pull(r)[0][:, None], x[:, None], bounds)
+        r, derivative = jax.linearize(residuals, x)
+        J = jax.vmap(derivative, out_axes=1)(_basis(x))  # in forward mode, as all of least squares
+        second = jnp.sum(J * jax.jvp(rate, (x,), (v,))[1][:, None], axis=0)
+        _, held = self._projected(jnp.sum(J * r[:, None], axis=0)[:, None], x[:, None], bounds)
         return jnp.where(held[:, 0], 0.0, second)
 
     @staticmethod

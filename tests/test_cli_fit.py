@@ -488,6 +488,10 @@ def test_decimal_commas(tmp_path):
     table = tables.read(path, decimal=",")
     np.testing.assert_array_equal(table["a"], [1.5, -2, 3])
     assert list(table["y"]) == ["1", None, "1.234,5"]  # a point may mark thousands: it is no number
+    headless = tmp_path / "h.csv"
+    headless.write_text("1,5;2,5\n2,5;3,5\n")
+    with pytest.raises(ValueError, match=r"the first row .* must name the columns"):
+        tables.read(headless, decimal=",")
     rows = {"x": ["0,5", "1,0", "1,5", "2,5"], "y": ["1,1", "2,2", "2,9", "5,1"]}
     for delimiter in (";", "\t"):
         done = run(

@@ -1,5 +1,6 @@
 """Wrong input is refused at the door, by a sentence that names the argument, what came and what was expected."""
 
+import collections
 from typing import NamedTuple
 
 import jax
@@ -307,6 +308,11 @@ def reverse_only():
 def test_a_jacobian_is_not_taken_of_a_rule_in_reverse_mode(reverse_only, verb):
     with pytest.raises(TypeError, match=r"custom_vjp.*custom_jvp"):
         verb(reverse_only, 3 * MANY)
+
+
+def test_a_start_may_have_any_fields():
+    make = collections.namedtuple("Parts", ["make", "count"])  # as starts have
+    assert jn.minimize(lambda p: (p.make - 1) ** 2 + p.count**2, make(0.0, 1.0)).success
 
 
 def test_a_vector_for_starts_is_told_what_it_was_taken_for():

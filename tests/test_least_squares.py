@@ -194,6 +194,21 @@ def test_a_batch_is_its_single_solves():
         np.testing.assert_allclose(one.x, theirs(starts[i], ys[i]).x, rtol=1e-6)
 
 
+def test_geodesic_steps_of_residuals_without_reverse_mode():
+    """As of a loop; and a row of no weight, where the model has no value, does not straighten them."""
+
+    def power(x, k):
+        return jax.lax.while_loop(lambda c: c[0] < k, lambda c: (c[0] + 1, c[1] * x), (0, jnp.ones_like(x)))[1]
+
+    def valley(x):
+        return jnp.stack([10 * (x[1] - power(x[0], 2)), 1 - x[0], jnp.where(x[0] > 99, jnp.log(-x[0]), 0.0)])
+
+    start = np.array([-1.2, 1.0])
+    found, want = (jn.least_squares(fun, start, solver=GEODESIC["geodesic"]) for fun in (valley, banana))
+    np.testing.assert_allclose(found.x, 1, rtol=1e-7)
+    assert found.nit == want.nit
+
+
 def banana(x):
     return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
 

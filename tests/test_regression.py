@@ -664,6 +664,29 @@ def test_nonlinear_within_bounds(name):
     assert np.abs(J.T @ (p[0] * np.exp(-p[1] * t) + p[2] - y)).max(initial=0) < 1e-10
 
 
+def test_bounds_under_transformations():
+    """In single precision of starts, too, which rounds no bound."""
+    t = np.linspace(0, 3, 15)
+    y = 2 * np.exp(-1.3 * t) + 0.5 + 0.05 * np.sin(7 * t)
+
+    def decay(t, p):
+        return p[0] * jnp.exp(-p[1] * t) + p[2]
+
+    def params(y, top):
+        bounds = Bounds(jnp.zeros(3), jnp.stack([jnp.full((), 9.0), jnp.full((), 9.0), top]))
+        return regression.nonlinear(decay, t, y, np.array([1.0, 0.5, 0.1]), bounds=bounds).params
+
+    found = params(jnp.asarray(y), jnp.asarray(0.3))
+    np.testing.assert_allclose(jax.jit(params)(y, 0.3), found, rtol=1e-10)
+    np.testing.assert_allclose(jax.vmap(params, (0, None))(np.stack([y, y]), 0.3), [found, found], rtol=1e-10)
+    by_y, by_top = jax.jit(jax.jacobian(params, (0, 1)))(jnp.asarray(y), jnp.asarray(0.3))
+    np.testing.assert_allclose(by_top, slopes(lambda top: params(y, top[0]), np.array([0.3]))[0], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(by_y, slopes(lambda y: params(y, 0.3), y).T, rtol=1e-5, atol=1e-8)
+    start = np.array([1.0, 0.5, 0.1], "float32")
+    fit = regression.nonlinear(decay, t, y, start, bounds=Bounds(0.0, np.array([9, 9, 0.3])))
+    assert fit.params[2] == 0.3
+
+
 def test_nonlinear_stacks():
     """Starts (2, p) by data (3, 1, m) are six fits; x_stacked gives each its own x; weights leave rows out."""
     x = np.linspace(0.5, 5, 12)

@@ -102,6 +102,8 @@ REFUSED = {
     ),
     "text in y": (lambda: logistic(X, ["yes", *["no"] * (M - 1)]), ["y", "'yes' in row 0", "numpy.unique"]),
     "text late in y": (lambda: logistic(X, np.array([*SHARE[:-1], "n/a"], object)), ["y", f"'n/a' in row {M - 1}"]),
+    "numbers in text": (lambda: linear(X, [str(value) for value in REAL]), ["y", "text that holds numbers", "astype"]),
+    "text in weights": (lambda: linear(X, REAL, np.array(["a"] * M)), ["weights", "real numbers", "'a' in row 0"]),
     "classes from 1": (lambda: regression.softmax(X, CLASS + 1), ["y", "class 0, of 0 to 3", "classes=4"]),
     "a gap of classes": (lambda: regression.softmax(X, 2 * CLASS), ["y", "class 1, 3, of 0 to 4", "numpy.unique"]),
     "bounds of a pure iteration": (

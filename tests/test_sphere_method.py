@@ -153,6 +153,8 @@ def test_pytrees_and_a_start_without_direction():
         lambda p: p["a"] + 2 * jnp.sum(p["b"]), {"a": jnp.ones(()), "b": jnp.ones(2)}, radius=3.0
     )
     np.testing.assert_allclose(found.x["b"], -2.0, rtol=1e-10)
+    with pytest.raises(TypeError, match="x0 must be one start"):
+        jn.sphere.minimize(quartic, jn.starts.normal(jax.random.key(0), np.zeros(2), np.ones(2), 3))
     with pytest.raises(ValueError, match="x0 must not be 0"):
         jn.sphere.minimize(lambda p: p["b"], {"a": np.zeros(2), "b": 0.0})
     lost = jn.sphere.minimize_batch(quartic, np.array([[0.0, 0.0], [1.0, 2.0]]), (np.ones(2),))

@@ -83,7 +83,8 @@ def _csv(
             raise ValueError(f"--delimiter and --decimal must not both be {decimal}")
         records = _records(path, delimiter)
         names = _names(next(records))
-        if all(number(name) is not None for name in names if name[0] != "#"):
+        read = str if decimal == "." else _with_point
+        if all(number(read(name)) is not None for name in names if name[0] != "#"):
             raise ValueError(f"the first row of {path} must name the columns; it is {', '.join(names)}")
         blocks: list[list[np.ndarray]] = [[] for _ in names]
         labels = set(text(names))
@@ -94,7 +95,7 @@ def _csv(
             empty = False
             for i, cells in enumerate(zip(*block, strict=True)):
                 if i not in words:
-                    numbers = _numbers(cells if decimal == "." else [_with_point(cell) for cell in cells])
+                    numbers = _numbers([read(cell) for cell in cells])
                     blocks[i] += [] if numbers is None else [numbers]
                     words |= {i} if numbers is None else set()
         if empty:

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.scipy.special import digamma
 
 from jaxnewton import linalg
 from jaxnewton.regression.links import LINKS, Link, Mean, log_one_plus
@@ -148,7 +149,8 @@ class Binomial:
         odds = link.odds(eta)
         shared = self.cancels(y)
         share = jnp.where(shared, y, 0.5)
-        half = apart(share, jnp.exp(odds.log)) + apart(1 - share, jnp.exp(odds.log_other))
+        half = apart(share, jnp.exp(odds.log), odds.log)
+        half = half + apart(1 - share, jnp.exp(odds.log_other), odds.log_other)
         return jnp.where(shared, half, self.term(link, y, eta).loss)
 
     def mean(self, link: Link, eta: Array) -> Array:
@@ -199,11 +201,12 @@ class Poisson(_OfMean):
         return jnp.ones(y.shape, bool)
 
     def _excess(self, y: Array, mean: Mean) -> Array:
-        return apart(y, mean.mu)
+        return apart(y, mean.mu, mean.log)
 
     def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         some = jnp.where(y > 0, y, 1.0)
-        each = jnp.where(y > 0, -beyond_stirling(some) - 0.5 * (LOG_TWO_PI + jnp.log(some)), 0.0)
+        each = -beyond_stirling(some) - 0.5 * (LOG_TWO_PI + jnp.log(some))
+        each = jnp.where(y > 0, each, (np.euler_gamma - 1) * y)  # 0, with the slope that ``apart`` leaves for it
         return jnp.sum(weights * each, axis=-1) - half
 
 
@@ -228,7 +231,7 @@ class Gamma(_OfMean):
         return jnp.ones(y.shape, bool)
 
     def _excess(self, y: Array, mean: Mean) -> Array:
-        return apart(jnp.ones_like(y), y / jnp.where(jnp.isnan(mean.log), jnp.nan, mean.mu))
+        return apart(jnp.ones_like(y), y / mean.mu, jnp.log(y) - mean.log)
 
     def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         shape = jnp.where(weights > 0, weights / dispersion[..., None], 1.0)
@@ -293,18 +296,22 @@ class NegativeBinomial(_OfMean):
     def _excess(self, y: Array, mean: Mean) -> Array:
         """Of two forms, which are one, that which loses less: at a dispersion near Poisson's, and at a large one."""
         mu, size = mean.mu, 1 / self.dispersion
-        off = y - mu
-        near = apart(y, mu) - apart(y + size, mu + size)
-        some = jnp.where(y > 0, y, 1.0)
-        odds = jnp.where(y > 0, some * jnp.log1p(size * off / (some + size) / mu), 0.0)
-        return jnp.where(mu < size, near, odds - size * jnp.log1p(off / (mu + size)))
+        near = apart(y, mu, mean.log) - apart(y + size, mu + size, jnp.log(mu + size))
+        some, large = jnp.where(y > 0, y, 1.0), jnp.where(mu < size, size, mu)
+        above, below = jnp.maximum(some - large, 0.0), jnp.maximum(large - some, 0.0)
+        odds = jnp.log1p(size * above / (some + size) / large) - jnp.log1p(size * below / (large + size) / some)
+        odds = y * jnp.where(y > 0, odds, jnp.log1p(large / size) - mean.log)
+        above, below = jnp.maximum(y - large, 0.0), jnp.maximum(large - y, 0.0)
+        rest = jnp.log1p(above / (large + size)) - jnp.log1p(below / (y + size))
+        return jnp.where((mu < size) | jnp.isnan(mean.log), near, odds - size * rest)
 
     def loglik(self, y: Array, weights: Array, half: Array, dispersion: Array, rows: Array) -> Array:
         size = jnp.asarray(1 / self.dispersion, y.dtype)
         some = jnp.where(y > 0, y, 1.0)
         rest = beyond_stirling(some + size) - beyond_stirling(size) - beyond_stirling(some)
         each = rest - 0.5 * (LOG_TWO_PI + jnp.log(some) + jnp.log1p(some / size))
-        return jnp.sum(weights * jnp.where(y > 0, each, 0.0), axis=-1) - half
+        slope = digamma(size) - jnp.log(size) + np.euler_gamma - 1
+        return jnp.sum(weights * jnp.where(y > 0, each, slope * y), axis=-1) - half  # as Poisson's
 
 
 FAMILIES: dict[str, Family] = {

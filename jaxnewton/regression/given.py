@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from typing import Any
 
@@ -23,21 +24,25 @@ def numbers(name: str, given: Any) -> Any:
         with contextlib.suppress(TypeError, ValueError):
             array = array.astype(float)
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must hold real numbers; its dtype is {array.dtype}{_first_other(given, array)}")
+        raise TypeError(f"{name} must hold real numbers; its dtype is {array.dtype}{_first_other(name, given, array)}")
     return array
 
 
-def _first_other(given: Any, array: Any) -> str:
+def _first_other(name: str, given: Any, array: Any) -> str:
     """Where the first entry stands that is no number, and what would make numbers of text; empty of other kinds."""
     if array.dtype.kind not in "OUS" or not array.ndim or not array.size:
         return ""
-    place = next(place for place in np.ndindex(array.shape) if not _is_number(array[place]))
+    place = next((place for place in np.ndindex(array.shape) if not _is_number(array[place])), None)
+    if place is None:
+        return ": it is text that holds numbers; convert it, as .astype(float) does"
     names = frame_columns(given)
     column = f" of column {names[place[-1]]}" if names else ""
-    advice = "encode text, as pandas.get_dummies(X, drop_first=True, dtype=float) does"
-    if array.ndim == 1:
-        advice = "number the labels, as numpy.unique(y, return_inverse=True) does"
-    return f", with {str(array[place])!r} in row {place[-2] if array.ndim > 1 else place[0]}{column}; {advice}"
+    advice = {
+        "X": "; encode text, as pandas.get_dummies(X, drop_first=True, dtype=float) does",
+        "y": "; number the labels, as numpy.unique(y, return_inverse=True) does",
+    }.get(name, "")
+    axis = array.ndim - 2 if name == "X" and array.ndim > 1 else array.ndim - 1
+    return f", with {str(array[place])!r} in row {place[axis]}{column}{advice}"
 
 
 def _is_number(cell: Any) -> bool:
@@ -85,8 +90,16 @@ def warn_of_rounding(name: str, array: Any, axis: int, dtype: Any) -> None:
         warnings.warn(
             f"{name}{which} varies by less than a thousand times its rounding to {jnp.dtype(dtype).name}; subtract its "
             f'mean, or set jax.config.update("jax_enable_x64", True)',
-            stacklevel=5,
+            stacklevel=_levels_to_user(),
         )
+
+
+def _levels_to_user() -> int:
+    """How far up the stack from the caller the first frame is that is not of this package."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].split(".")[0] in ("jaxnewton", "contextlib"):
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def refuse_large(name: str, array: Any, dtype: Any) -> None:

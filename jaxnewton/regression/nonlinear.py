@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnewton import checks, linalg
-from jaxnewton.flat import flat_bounds, flatten
+from jaxnewton.flat import flat_bounds, flatten, vector_structure
 from jaxnewton.problem import SumOfSquares
 from jaxnewton.regression.data import gather, widest
 from jaxnewton.regression.fit import Fit, as_fit
@@ -108,7 +108,7 @@ def nonlinear(
     if y.ndim < 1:
         raise ValueError("y must have the shape (..., rows); it is a single number")
     p0 = p0 if jnp.issubdtype(p0.dtype, jnp.floating) else p0.astype(float)
-    starts, structure = flatten("p0", p0.reshape(-1, p0.shape[-1]), batch=True)
+    starts, _ = flatten("p0", p0.reshape(-1, p0.shape[-1]), batch=True)
     dtype = widest(p0, y)
     if y.shape[-1] == 0:
         raise ValueError(f"y has no rows: its shape is {y.shape}")
@@ -133,7 +133,7 @@ def nonlinear(
         _refuse_count(x, stack.fits)
 
     problem = SumOfSquares(Misfit(model), bounded=bounds is not None)
-    box = () if bounds is None else (jax.tree.map(lambda side: side.astype(dtype), flat_bounds(bounds, structure)),)
+    box = () if bounds is None else (flat_bounds(bounds, vector_structure(p0.shape[-1], dtype)),)
     args, axes = (x, data.y, data.weights), (0 if x_stacked else None, stack.axes.y, stack.axes.weights)
     solver = solver or LevenbergMarquardt()
     if tol is None and solver.gtol is None:
@@ -142,9 +142,10 @@ def nonlinear(
         problem,
         solver,
         p0.reshape(-1, p0.shape[-1]) if stack.lead else p0,
-        (*box, *args),
-        (*(None for _ in box), *axes),
+        args,
+        axes,
         stack,
+        ahead=box,
         tol=float(jnp.finfo(dtype).eps) ** 2 if tol is None else tol,
         max_steps=MAX_STEPS if max_steps is None else max_steps,
     )

@@ -15,8 +15,11 @@ FROM = 15.0  # where Stirling's series is as precise as float64
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 
 
-def apart(x: Array, m: Array) -> Array:
-    """x log(x / m) + m - x, at least 0, of x >= 0 and m > 0; precise where they are close."""
+def apart(x: Array, m: Array, log_m: Array) -> Array:
+    """x log(x / m) + m - x, at least 0, of x >= 0 and m > 0; precise where they are close, and where m underflows.
+
+    At x = 0 its derivative by x leaves out that of x log(x), which is infinite.
+    """
     total = jnp.where(x + m > 0, x + m, 1.0)
     v = (x - m) / total
     near = jnp.abs(v) < 0.1
@@ -24,8 +27,8 @@ def apart(x: Array, m: Array) -> Array:
     square, series = small * small, jnp.zeros_like(small)
     for k in reversed(range(1, TERMS + 1)):
         series = (series + 1 / (2 * k + 1)) * square
-    log = jnp.where(x > 0, x * jnp.log(jnp.where(x > 0, x, 1.0) / jnp.where(near, 1.0, m)), 0.0)
-    return jnp.where(near, (x - m) * small + 2 * x * small * series, log + m - x)
+    far = x * (jnp.log(jnp.where(x > 0, x, 1.0)) - log_m) + m - x
+    return jnp.where(near & ~jnp.isnan(log_m), (x - m) * small + 2 * x * small * series, far)
 
 
 def beyond_stirling(n: Array) -> Array:

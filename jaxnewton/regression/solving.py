@@ -24,10 +24,20 @@ def arg_axes(stack: Stack) -> tuple[int | None, ...]:
 
 
 def solve(
-    problem: Problem, solver: Solver, start: Array, args: Any, axes: Any, stack: Stack, *, tol: Any, max_steps: Any
+    problem: Problem,
+    solver: Solver,
+    start: Array,
+    args: Any,
+    axes: Any,
+    stack: Stack,
+    *,
+    tol: Any,
+    max_steps: Any,
+    ahead: tuple[Any, ...] = (),
 ) -> Outcome:
-    """The end of one fit, or of a stack; start (..., d), ``axes``: of args."""
-    task = Task(lambda structure, given: (problem, given), lambda n: solver, hessians=True)
+    """The end of one fit, or of a stack; start (..., d), ``axes``: of args; ``ahead``: what the problem, but not its
+    function, is given before these."""
+    task = Task(lambda structure, given: (problem, (*ahead, *given)), lambda n: solver, hessians=True)
     if not stack.lead:
         return outcome_of_one(task, start, args, tol=tol, max_steps=max_steps)
     devices = 1 if is_traced(args) else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxnewton import checks, linalg, secular
 from jaxnewton.door import Posed, Task, solve_many, solve_one
-from jaxnewton.flat import Flattened, Structure
+from jaxnewton.flat import Flattened, Structure, flatten
 from jaxnewton.loop import over_lanes
 from jaxnewton.problem import Objective
 from jaxnewton.solution import Solution, Solutions
@@ -130,7 +130,8 @@ def minimize(
     Raises:
         TypeError, ValueError: an argument is not of the form above; the message names it.
     """
-    if not is_traced(x0) and not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(x0)):
+    flat, _ = flatten("x0", x0, batch=False)
+    if not is_traced(flat) and not np.any(np.asarray(flat)):
         raise ValueError(f"x0 must not be 0, which cannot be scaled to the sphere; it is {x0!r}")
     return solve_one(_task(fun, radius), x0, args, tol=tol, max_steps=max_steps, history=history)
 
