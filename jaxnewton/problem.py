@@ -198,7 +198,7 @@ class SumOfSquares(Problem):
         if bounds is None:
             return g, jnp.zeros(g.shape, bool)
         lower, upper = (jnp.broadcast_to(side[:, None], x.shape) for side in bounds)
-        held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))
+        held = held_by(x, g, lower, upper)
         return _project(g, x, lower, upper), held
 
 
@@ -215,6 +215,11 @@ def _basis(x: Array) -> Array:
     """The unit vectors (n, n), with an axis more where x has lanes."""
     n = x.shape[0]
     return jnp.eye(n, dtype=x.dtype).reshape(n, *x.shape[:1], *(1 for _ in x.shape[1:]))
+
+
+def held_by(x: Array, g: Array, lower: Array, upper: Array) -> Array:
+    """Which of x a bound holds against -g."""
+    return ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))
 
 
 def _project(g: Array, x: Array, lower: Array, upper: Array) -> Array:

@@ -83,8 +83,7 @@ def _csv(
             raise ValueError(f"--delimiter and --decimal must not both be {decimal}")
         records = _records(path, delimiter)
         names = _names(next(records))
-        read = str if decimal == "." else _with_point
-        if all(number(read(name)) is not None for name in names if name[0] != "#"):
+        if all(number(_with_point(name, decimal)) is not None for name in names if name[0] != "#"):
             raise ValueError(f"the first row of {path} must name the columns; it is {', '.join(names)}")
         blocks: list[list[np.ndarray]] = [[] for _ in names]
         labels = set(text(names))
@@ -95,7 +94,7 @@ def _csv(
             empty = False
             for i, cells in enumerate(zip(*block, strict=True)):
                 if i not in words:
-                    numbers = _numbers([read(cell) for cell in cells])
+                    numbers = _numbers(cells if decimal == "." else [_with_point(cell, decimal) for cell in cells])
                     blocks[i] += [] if numbers is None else [numbers]
                     words |= {i} if numbers is None else set()
         if empty:
@@ -124,8 +123,10 @@ def _open(path: Path) -> Any:
     return path.open(newline="", encoding="utf-8-sig")
 
 
-def _with_point(cell: str) -> str:
-    """A cell with a decimal comma; with a point it is no number, since that may mark thousands."""
+def _with_point(cell: str, decimal: str) -> str:
+    """A cell with a decimal comma as one with a point; one that has a point is no number: it may mark thousands."""
+    if decimal == ".":
+        return cell
     return "no number" if "." in cell else cell.replace(",", ".")
 
 

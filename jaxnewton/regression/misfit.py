@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnewton import linalg
+from jaxnewton.problem import held_by
 from jaxnewton.regression.families import Gaussian
 from jaxnewton.regression.fit import Fields
 from jaxnewton.regression.inference import over_freedom, unit
@@ -96,7 +97,7 @@ def _held(p: Array, g: Array, box: Any) -> Array:
     if not box:
         return jnp.zeros(p.shape, bool)
     ((lower, upper),) = box
-    return (lower == upper) | ((p <= lower) & (g > 0)) | ((p >= upper) & (g < 0))
+    return (lower == upper) | held_by(p, g, lower, upper)
 
 
 def _polished(misfit: Misfit, box: Any, p: Array, status: Array, args: Any) -> tuple[Array, Array]:

@@ -3,13 +3,12 @@ probabilities", the saddle-point expansion that R's dbinom and dpois use)."""
 
 from __future__ import annotations
 
-import numpy as np
-from jax import numpy as jnp
+import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
+from jaxnewton.regression.links import HALF_LOG_TWO_PI
 from jaxnewton.types import Array
 
-HALF_LOG_TWO_PI = 0.5 * float(np.log(2 * np.pi))
 TERMS = 8  # of a series in 0.1**2
 FROM = 15.0  # where Stirling's series is as precise as float64
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)

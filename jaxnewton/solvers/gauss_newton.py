@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxnewton.solvers.common import finite, keep
-from jaxnewton.solvers.squares import Squares, State
+from jaxnewton.solvers.squares import Squares, State, units_of
 from jaxnewton.types import RUNNING, Array, Evaluation, Status
 
 
@@ -31,7 +31,7 @@ class GaussNewton(Squares):
         columns = self._columns(evaluation.H)
         ok = finite(evaluation, jnp.sum(columns))
         x, f, g, H, D = keep(ok, (x, *evaluation[:3], columns), (state.x, state.f, state.g, state.H, state.D))
-        units = jnp.where(D > 0, D, 1.0)
+        units = units_of(D)
         part = self._part(H, units, g)
         determined = self._determined(part.smallest, g.shape[0])
         step = jnp.where(determined, part.p / units, 0.0)

@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxnewton import checks, linalg
 from jaxnewton.solvers.common import Verdict, judge, keep
-from jaxnewton.solvers.squares import Part, Squares, State
+from jaxnewton.solvers.squares import Part, Squares, State, units_of
 from jaxnewton.types import Array, Evaluation, Move, Status
 
 BENT = 0.3  # most of a geodesic acceleration, relative to the step: with 0.75 some NIST problems end elsewhere
@@ -28,7 +28,6 @@ class LevenbergMarquardt(Squares):
         geodesic: whether steps bend with the residuals, by their second derivative along the step (Transtrum & Sethna
             2012, "Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization",
             arXiv:1201.5885). A trip costs about twice as much; it pays where curved valleys make for long ways.
-
         gtol: end as CONVERGED, whatever ``tol``, where an undamped step follows and the cosines of the angles between
             r and J's columns are at most this (MINPACK's gtol); None: do not ask.
 
@@ -52,7 +51,7 @@ class LevenbergMarquardt(Squares):
         second_along = getattr(move, "second_along", None)
         if second_along is None:
             raise TypeError("geodesic steps need the residuals: ask(state, move) with jaxnewton.problem.Moves for move")
-        units = _units(state.D)
+        units = units_of(state.D)
         a = self._solve(state.H, units, -second_along(state.x, state.step), state.mu)
         length, bound = jnp.sqrt(jnp.sum(a * a)), jnp.sqrt(jnp.sum((units * state.step) ** 2))
         return jnp.where(length <= BENT * bound, 0.5 * a / units, 0.0)
@@ -66,7 +65,7 @@ class LevenbergMarquardt(Squares):
 
         x, f, g, H = keep(found.accept, (x, *evaluation[:3]), (state.x, state.f, state.g, state.H))
         D = jnp.where(found.accept, jnp.maximum(state.D, columns), state.D)
-        units = _units(D)
+        units = units_of(D)
         length = jnp.sqrt(jnp.sum((units * x) ** 2))
         radius = jnp.where(first, WIDEST * jnp.where(length > 0, length, 1.0), radius)
 
@@ -112,11 +111,6 @@ class LevenbergMarquardt(Squares):
                 found.accept & inside & self._orthogonal(f, g, columns), jnp.int32(Status.CONVERGED), state.status
             ),
         )  # fmt: skip
-
-
-def _units(D: Array) -> Array:
-    """What x is measured in: D, and 1 where a column of J has never had a norm."""
-    return jnp.where(D > 0, D, 1.0)
 
 
 def _towards(mu: Array, part: Part, radius: Array) -> Array:

@@ -123,3 +123,8 @@ class Squares(Stepper):
         """Whether J with columns of norm 1 has full rank as far as its factor can tell."""
         zero = 0.1 * resolution(jnp.ones_like(smallest), n)
         return smallest > (zero if self.factor == "qr" else jnp.sqrt(zero))
+
+
+def units_of(D: Array) -> Array:
+    """What x is measured in: D, and 1 where a column of J has never had a norm."""
+    return jnp.where(D > 0, D, 1.0)
