@@ -137,7 +137,7 @@ def solve_pool(
     if width is None:
         one = _a_start.eval_shape(starts)
         own = _largest(rows) // starts.count
-        known = problem.lanes if jax.default_backend() == "cpu" else None
+        known = problem.lanes(own) if jax.default_backend() == "cpu" else None
         read = own if problem.rows_axis == -1 else 0
         held, factored = max(own, _largest(shared)), solver.needs is Needs.FACTOR
         width = known or default_width(problem.size(one), size, read, held, factored)

@@ -19,7 +19,6 @@ class Problem(Protocol):
 
     rows_axis: ClassVar[int] = -1  # where evaluate_lanes wants the lane axis of arguments that lanes have their own of
     keeps: ClassVar[bool] = False  # whether H at its end is part of what a lane leaves behind
-    lanes: ClassVar[int | None] = None  # the pool's width on CPU, where the problem knows better than driver.py
     patience: ClassVar[int] = 4  # the pool refills when one lane in so many has ended; a refill moves these arguments
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
@@ -38,6 +37,12 @@ class Problem(Protocol):
         as many come back. ``evaluate_lanes`` and ``move`` in the pool are given these, all else what ``args`` were.
         """
         return args
+
+    def lanes(self, own: int) -> int | None:
+        """The pool's width on CPU, where the problem knows better than driver.py; ``own``: entries of the largest
+        argument that a lane has for itself."""
+        del own
+        return None
 
     def move(self, x: Array, step: Array, args: tuple[Any, ...]) -> Array:
         """The point that ``step`` leads to from ``x``: x + step, a retraction, or a projection of it."""

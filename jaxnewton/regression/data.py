@@ -62,7 +62,7 @@ class Columns:
     def Z(self) -> Array:
         """(q, m) of one fit: rows of observations along the last axis, where X'WX is the faster product."""
         center, scale = self.frame
-        Z = jnp.where(self.varies[:, None], (self.X.T - center[:, None]) / scale[:, None], 0.0)
+        Z = jnp.where(self.varies[:, None], (self.X.T - center[:, None]) * (1 / scale)[:, None], 0.0)
         return jnp.concatenate([jnp.ones((1, Z.shape[1]), Z.dtype), Z]) if self.intercept else Z
 
 

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxnewton import checks, linalg
 from jaxnewton.placement import at_hand
-from jaxnewton.regression import blocks, inference
+from jaxnewton.regression import blocks, discriminant, inference
 from jaxnewton.regression.data import Columns, Data, formed, gather
 from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
@@ -203,22 +203,24 @@ def _fit(
 def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, tuple[Any, ...]]:
     columns, args = prepare(intercept, stack, data)
     first = functools.partial(_start, problem, intercept)
-    start = over_stack(first, arg_axes(stack)[:4], *args[:4])
+    start = over_stack(first, arg_axes(stack), *args)
     if stack.lead and start.ndim == 1:  # ridge alone is stacked
         start = jnp.broadcast_to(start, (stack.fits, *start.shape))
     return columns, start, args
 
 
-def _start(problem: Likelihood, intercept: bool, design: Any, y: Array, weights: Array, offset: Array) -> Array:
+def _start(
+    problem: Likelihood, intercept: bool, design: Any, y: Array, weights: Array, offset: Array, penalty: Array
+) -> Array:
     """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one."""
     Z = formed(design)
     q = Z.shape[0]
     weights = jnp.broadcast_to(weights, y.shape)
     sums = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
-    if intercept:
-        return start_from_mean(problem, q, sums)
-    if at_zero(problem):
-        return jnp.zeros(q, Z.dtype)
+    if intercept or at_zero(problem):
+        null = start_from_mean(problem, q, sums) if intercept else jnp.zeros(q, Z.dtype)
+        further = discriminant.serves(problem)
+        return discriminant.ahead(null, intercept, Z, y, weights, offset, penalty) if further else null
     eta = links(problem, y, sums[:2]) - offset
     root = jnp.sqrt(weights)
     system = lax.stop_gradient(((root[None, :] * Z).T, root * eta))

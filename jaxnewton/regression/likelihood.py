@@ -15,8 +15,10 @@ from jaxnewton.regression.data import formed
 from jaxnewton.regression.families import Family, Term
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.separation import Sides
+from jaxnewton.regression.stack import lanes_in_cache
 from jaxnewton.types import Array, Evaluation, Needs
 
+WORKED = 2**17  # most entries of Z that all lanes of a pool work on: 64 lanes of 2000 are best, 4 of 63,000
 PAIRED = 2**15  # most products of columns, over all rows, that a lane holds
 MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 RISING = {  # families, and their links, whose likelihood can rise for ever: towards means of 0, or of 0 and 1
@@ -42,16 +44,19 @@ class Likelihood(Problem):
     rows_axis: ClassVar[int] = 0
     keeps: ClassVar[bool] = True
     patience: ClassVar[int] = 1
-    lanes: ClassVar[int | None] = 64
 
     family: Family
     link: Link
+
+    def lanes(self, own: int) -> int:
+        return lanes_in_cache(own, WORKED)
 
     def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         Z, *others = formed(args[0]), *args[1:]
         if Z is None or jax.default_backend() != "cpu":
             return Z, *others
         above, right = np.triu_indices(Z.shape[0])
+        Z = lax.optimization_barrier(Z)
         return Design(Z, Z[above] * Z[right]) if len(above) * Z.shape[1] <= PAIRED else Z, *others
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:

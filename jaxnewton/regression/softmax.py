@@ -21,8 +21,11 @@ from jaxnewton.regression.glm import linear_predictor
 from jaxnewton.regression.rows import Blocks
 from jaxnewton.regression.separation import Sides
 from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rules
-from jaxnewton.regression.stack import Stack, over_stack
+from jaxnewton.regression.stack import Stack, lanes_in_cache, over_stack
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
+
+
+WORKED = 2**13  # most entries of Z that all lanes of a pool work on, each with the products of the classes' shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +38,12 @@ class Multinomial(Problem):
 
     keeps: ClassVar[bool] = True
     patience: ClassVar[int] = 1
-    lanes: ClassVar[int | None] = 64
 
     classes: int
     reference: int
+
+    def lanes(self, own: int) -> int:
+        return lanes_in_cache(own, WORKED)
 
     def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return formed(args[0]), *args[1:]

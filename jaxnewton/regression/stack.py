@@ -17,6 +17,11 @@ CHUNK_ELSEWHERE = 2**15
 SOME = 32  # the same where they are chosen
 
 
+def lanes_in_cache(own: int, worked: int) -> int:
+    """The pool's width on CPU: as many lanes, 4 to 64, as work on so many entries, each on ``own``."""
+    return 2 ** (min(max(worked // max(own, 1), 4), 64).bit_length() - 1)
+
+
 class Axes(NamedTuple):
     """The axis of the fits in each argument: 0, or None where all share it."""
 
