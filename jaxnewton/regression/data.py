@@ -20,7 +20,7 @@ from jaxnewton.regression.given import (
     warn_of_rounding,
     wrong_rows,
 )
-from jaxnewton.regression.stack import Axes, Stack, over_stack
+from jaxnewton.regression.stack import Axes, Stack
 from jaxnewton.types import Array, is_traced
 
 
@@ -141,15 +141,17 @@ def standardise(X: Array, axis: int | None, intercept: bool) -> Columns:
     """
     if X.shape[-1] == 0 and not intercept:
         raise ValueError("X has no columns, and there is no intercept: no coefficient is left to fit")
-    frame, varies = over_stack(functools.partial(_frame, intercept), (axis,), X)
+    of_one = functools.partial(_frame, intercept)  # sums and extrema, which need no memory
+    frame, varies = of_one(X) if axis is None else jax.vmap(of_one)(X)
     return Columns(X, frame, varies, intercept)
 
 
 def _frame(intercept: bool, X: Array) -> tuple[Frame, Array]:
     """Of one fit, and which columns vary."""
-    center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros(X.shape[1], X.dtype)
-    largest = jnp.max(jnp.abs(X - center[None, :]), axis=0, initial=0.0)
-    constant = largest <= 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, initial=0.0)
+    low, high = jnp.min(X, axis=0), jnp.max(X, axis=0)
+    center = _of_few_bits(jnp.mean(X, axis=0)) if intercept else jnp.zeros_like(low)
+    largest = jnp.maximum(high - center, center - low)
+    constant = largest <= 4 * jnp.finfo(X.dtype).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
     varies = ~constant | jnp.isinf(largest)  # nan and inf are to be seen in Z
     return Frame(center, jnp.where(varies, power_of_two(jnp.where(varies, largest, 1.0)), 1.0)), varies
 

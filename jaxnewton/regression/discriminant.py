@@ -22,11 +22,11 @@ def serves(problem: Likelihood) -> bool:
 def ahead(null: Array, intercept: bool, Z: Array, y: Array, weights: Array, offset: Array, penalty: Array) -> Array:
     """From the model of the mean alone, ``null`` (q,), along Newton's step; ``null`` where there is none. Z (q, m).
 
-    For two normal classes of one covariance the coefficients are those of the regression of y, which are the step's,
-    over 1 - R^2 (Haggstrom 1983, section 2).
+    For two normal classes of one covariance the coefficients are those of the regression of y, which are the step's
+    over 1 - R^2 (Haggstrom 1983).
     """
     mu = jax.nn.sigmoid(null[0] + offset if intercept else offset)
-    weighted = weights * mu * (1 - mu) * Z
+    weighted = (weights * mu * (1 - mu))[None, :] * Z
     information = weighted @ Z.T + jnp.diag(penalty)
     score = Z @ (weights * (y - mu))
     step, _, smallest = linalg.solve_definite(information, score)

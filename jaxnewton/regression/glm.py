@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnewton import checks, linalg
@@ -233,32 +234,38 @@ def _infer(
 ) -> tuple[Fields, Array]:
     of, each = stack.axis, arg_axes(stack)
     end, found, doubtful = inference.conclude(problem, look, stack, columns, each, args, found)
-
     family = problem.family
+    _, y, weights, _, penalty = args
 
-    def rest(theta: Array, rank: Array, f: Array, *args: Any) -> tuple[Array, Array, Array, Array]:
-        design, y, weights, offset, penalty = args
+    def eta(theta: Array, design: Any, offset: Array) -> Array:
+        return theta @ formed(design) + offset
+
+    def by_rows(theta: Array, design: Any, y: Array, weights: Array, offset: Array, _: Array) -> Array:
+        excess = family.excess(problem.link, y, eta(theta, design, offset))
+        return jnp.sum(jnp.where(weights > 0, weights * excess, 0.0))
+
+    # the loss is half the deviance already, unless the data themselves would have some: then once more by rows
+    loss = found.fun - 0.5 * jnp.sum(jnp.broadcast_to(penalty, found.x.shape) * found.x**2, axis=-1)
+    rows = np.broadcast_shapes(y.shape, weights.shape)
+    half = lax.cond(
+        linalg.anywhere(jnp.broadcast_to(family.cancels(y), rows) & jnp.broadcast_to(weights > 0, rows)),
+        lambda: over_stack(by_rows, (of, *each), found.x, *args),
+        lambda: loss,
+    )
+
+    def rest(theta: Array, rank: Array, half: Array, *args: Any) -> tuple[Array, Array, Array, Array]:
+        design, y, weights, offset, _ = args
         weights = jnp.broadcast_to(weights, y.shape)
         rows = jnp.sum(weights > 0, dtype=jnp.int32)
-
-        def eta() -> Array:
-            return theta @ formed(design) + offset
-
-        def counted() -> Array:
-            return jnp.sum(jnp.where(weights > 0, weights * family.excess(problem.link, y, eta()), 0.0))
-
-        # the loss is half the deviance already, unless the data themselves would have some: then once more by rows
-        loss = f - 0.5 * jnp.sum(penalty * theta * theta)
-        half = lax.cond(linalg.anywhere(family.cancels(y) & (weights > 0)), counted, lambda: loss)
         dispersion = jnp.ones((), theta.dtype)
         if family.dispersed:
-            mu = family.mean(problem.link, eta())
+            mu = family.mean(problem.link, eta(theta, design, offset))
             pearson = jnp.where(weights > 0, weights * (y - mu) ** 2 / family.variance(mu), 0.0)
             dispersion = inference.over_freedom(jnp.sum(pearson), rows, rank)
         loglik = family.loglik(y, weights, half, dispersion, rows.astype(theta.dtype))
         return loglik, jnp.maximum(2 * half, 0.0), dispersion, rows
 
-    loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, found.fun, *args)
+    loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, half, *args)
     fields = inference.fields(
         end, columns.intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows
     )

@@ -15,7 +15,7 @@ from jaxnewton.regression.data import formed
 from jaxnewton.regression.families import Family, Term
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.separation import Sides
-from jaxnewton.regression.stack import lanes_in_cache
+from jaxnewton.regression.stack import LANES, in_cache
 from jaxnewton.types import Array, Evaluation, Needs
 
 WORKED = 2**17  # most entries of Z that all lanes of a pool work on: 64 lanes of 2000 are best, 4 of 63,000
@@ -49,7 +49,7 @@ class Likelihood(Problem):
     link: Link
 
     def lanes(self, own: int) -> int:
-        return lanes_in_cache(own, WORKED)
+        return in_cache(own, WORKED, *LANES)
 
     def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         Z, *others = formed(args[0]), *args[1:]

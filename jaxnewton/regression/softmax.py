@@ -21,7 +21,7 @@ from jaxnewton.regression.glm import linear_predictor
 from jaxnewton.regression.rows import Blocks
 from jaxnewton.regression.separation import Sides
 from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rules
-from jaxnewton.regression.stack import Stack, lanes_in_cache, over_stack
+from jaxnewton.regression.stack import LANES, Stack, in_cache, over_stack
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
 
@@ -43,7 +43,7 @@ class Multinomial(Problem):
     reference: int
 
     def lanes(self, own: int) -> int:
-        return lanes_in_cache(own, WORKED)
+        return in_cache(own, WORKED, *LANES)
 
     def hold(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return formed(args[0]), *args[1:]

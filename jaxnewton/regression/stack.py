@@ -12,14 +12,15 @@ from jax import lax
 
 from jaxnewton.types import Array
 
-CHUNK = {"cpu": 256}  # fits that are gone through at once
+CHUNK, IN_CACHE = 256, 2**18  # on CPU most fits that are gone through at once, and most entries they have of their own
 CHUNK_ELSEWHERE = 2**15
+LANES = 4, 64  # fewest and most lanes of a pool on CPU
 SOME = 32  # the same where they are chosen
 
 
-def lanes_in_cache(own: int, worked: int) -> int:
-    """The pool's width on CPU: as many lanes, 4 to 64, as work on so many entries, each on ``own``."""
-    return 2 ** (min(max(worked // max(own, 1), 4), 64).bit_length() - 1)
+def in_cache(own: int, together: int, fewest: int, most: int) -> int:
+    """How many fits, each with ``own`` entries, have so many ``together``; a power of 2 between these."""
+    return 2 ** (min(max(together // max(own, 1), fewest), most).bit_length() - 1)
 
 
 class Axes(NamedTuple):
@@ -75,8 +76,11 @@ def over_stack(fn: Callable[..., Any], axes: Any, *args: Any) -> Any:
         whole = [next(mine) if axis == 0 else leaf for leaf, axis in zip(leaves, places, strict=True)]
         return fn(*jax.tree.unflatten(treedef, whole))
 
-    chunk = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
-    if own[0].shape[0] <= chunk:
+    fits = own[0].shape[0]
+    chunk = CHUNK_ELSEWHERE
+    if jax.default_backend() == "cpu":
+        chunk = in_cache(sum(leaf.size for leaf in own) // fits, IN_CACHE, 1, CHUNK)
+    if fits <= chunk:
         return jax.vmap(one)(own)
     return lax.map(one, own, batch_size=chunk)
 
