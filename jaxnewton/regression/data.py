@@ -153,7 +153,8 @@ def _frame(intercept: bool, X: Array) -> tuple[Frame, Array]:
     largest = jnp.maximum(high - center, center - low)
     constant = largest <= 4 * jnp.finfo(X.dtype).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
     varies = ~constant | jnp.isinf(largest)  # nan and inf are to be seen in Z
-    return Frame(center, jnp.where(varies, power_of_two(jnp.where(varies, largest, 1.0)), 1.0)), varies
+    scale = jnp.maximum(power_of_two(jnp.where(varies, largest, 1.0)), jnp.finfo(X.dtype).tiny)  # 1 / scale is finite
+    return Frame(center, jnp.where(varies, scale, 1.0)), varies
 
 
 def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:

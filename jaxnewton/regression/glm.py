@@ -213,7 +213,10 @@ def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> 
 def _start(
     problem: Likelihood, intercept: bool, design: Any, y: Array, weights: Array, offset: Array, penalty: Array
 ) -> Array:
-    """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one."""
+    """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one.
+
+    A logistic fit goes ahead from there.
+    """
     Z = formed(design)
     q = Z.shape[0]
     weights = jnp.broadcast_to(weights, y.shape)

@@ -56,7 +56,6 @@ class Likelihood(Problem):
         if Z is None or jax.default_backend() != "cpu":
             return Z, *others
         above, right = np.triu_indices(Z.shape[0])
-        Z = lax.optimization_barrier(Z)
         return Design(Z, Z[above] * Z[right]) if len(above) * Z.shape[1] <= PAIRED else Z, *others
 
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:

@@ -14,8 +14,8 @@ from jaxnewton.types import Array
 
 CHUNK, IN_CACHE = 256, 2**18  # on CPU most fits that are gone through at once, and most entries they have of their own
 CHUNK_ELSEWHERE = 2**15
-LANES = 4, 64  # fewest and most lanes of a pool on CPU
 SOME = 32  # the same where they are chosen
+LANES = 4, 64  # fewest and most of a pool on CPU
 
 
 def in_cache(own: int, together: int, fewest: int, most: int) -> int:
