@@ -53,8 +53,8 @@ def log_one_plus(e: Array) -> Array:
     """log(1 + e) of 0 <= e <= 1, float32 or float64, to 2 ulp throughout: by 2 artanh(e / (2 + e)), from 1/2 on by that
     of (e - 1) / (e + 3) beside log(2).
 
-    XLA's own ``log1p`` takes 8 times as long on a CPU. And a longer series is slow in a pool: from about twice these
-    terms on, XLA hands its rows out to threads, of which each device there already has its own.
+    XLA's own ``log1p`` takes 8 times as long on a CPU. And a longer series is slow in a pool: what has 17 terms XLA
+    hands out to threads, of which each device there already has its own.
     """
     upper = e >= 0.5
     part = jnp.where(upper, e - 1, e) / jnp.where(upper, e + 3, e + 2)
