@@ -118,3 +118,24 @@ def test_a_stack_in_chunks_is_a_plain_map(fits, rows):
 
     found = stack.over_stack(one, (0, None, 0), own, shared, far)
     jax.tree.map(np.testing.assert_array_equal, found, jax.vmap(one, (0, None, 0))(own, shared, far))
+
+
+@pytest.mark.parametrize("columns", [2, 11])  # by LDL' unrolled, and by Cholesky
+def test_derivatives_of_a_fit_pass_its_start_by(columns):
+    X, y = two_classes(6, columns=columns)
+
+    def size(ridge):
+        return jnp.sum(regression.logistic(X, y, ridge=ridge).params ** 2)
+
+    step = 1e-4
+    differences = (size(1 + step) - size(1 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(size)(1.0), differences, rtol=1e-6)
+
+
+def test_a_traced_fit_without_rows_that_count_is_0():
+    """Where values are not to be checked: the ridge alone decides, as it does for its neighbours in a stack."""
+    X, y = two_classes(7)
+    weights = np.stack([np.ones(M), np.zeros(M)])
+    params = jax.jit(lambda weights: regression.logistic(X, y, weights=weights, ridge=1.0).params)(weights)
+    np.testing.assert_allclose(params[0], regression.logistic(X, y, ridge=1.0).params, rtol=1e-6)
+    np.testing.assert_array_equal(params[1], 0)

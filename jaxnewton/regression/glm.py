@@ -223,8 +223,10 @@ def _start(
     sums = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
     if intercept or at_zero(problem):
         null = start_from_mean(problem, q, sums) if intercept else jnp.zeros(q, Z.dtype)
-        further = discriminant.serves(problem)
-        return discriminant.ahead(null, intercept, Z, y, weights, offset, penalty) if further else null
+        if discriminant.serves(problem):
+            null, *given = lax.stop_gradient((null, Z, y, weights, offset, penalty))
+            return discriminant.ahead(null, intercept, *given)
+        return null
     eta = links(problem, y, sums[:2]) - offset
     root = jnp.sqrt(weights)
     system = lax.stop_gradient(((root[None, :] * Z).T, root * eta))
