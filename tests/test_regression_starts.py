@@ -139,3 +139,13 @@ def test_a_traced_fit_without_rows_that_count_is_0():
     params = jax.jit(lambda weights: regression.logistic(X, y, weights=weights, ridge=1.0).params)(weights)
     np.testing.assert_allclose(params[0], regression.logistic(X, y, ridge=1.0).params, rtol=1e-6)
     np.testing.assert_array_equal(params[1], 0)
+
+
+def test_ridges_of_one_data_set_share_a_start():
+    """Which takes no more memory than one fit's, whatever their number."""
+    X, y = two_classes(8)
+    ridges = np.logspace(-3, 5, 9)
+    fits = regression.logistic(X, y, ridge=ridges)
+    for ridge, params in zip(ridges, fits.params, strict=True):
+        np.testing.assert_allclose(params, regression.logistic(X, y, ridge=ridge).params, rtol=1e-6, atol=1e-9)
+    assert np.max(fits.nit) <= 6

@@ -1,4 +1,4 @@
-"""Where a logistic fit starts: near Fisher's linear discriminant, which is two of Newton's steps ahead of the mean."""
+"""Where a logistic fit starts: near Fisher's linear discriminant, one or two of Newton's steps ahead of the mean."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ahead(null: Array, intercept: bool, Z: Array, y: Array, weights: Array, offs
     """From the model of the mean alone, ``null`` (q,), along Newton's step; ``null`` where there is none. Z (q, m).
 
     For two normal classes of one covariance the coefficients are those of the regression of y, which are the step's
-    over 1 - R^2 (Haggstrom 1983).
+    over 1 - R^2 (Haggstrom 1983). Of ``null`` only the intercept, which has no penalty, may differ from 0.
     """
     mu = jax.nn.sigmoid(null[0] + offset if intercept else offset)
     weighted = (weights * mu * (1 - mu))[None, :] * Z

@@ -204,10 +204,12 @@ def _fit(
 def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> tuple[Columns, Array, tuple[Any, ...]]:
     columns, args = prepare(intercept, stack, data)
     first = functools.partial(_start, problem, intercept)
-    start = over_stack(first, arg_axes(stack), *args)
-    if stack.lead and start.ndim == 1:  # ridge alone is stacked
-        start = jnp.broadcast_to(start, (stack.fits, *start.shape))
-    return columns, start, args
+    *own, _ = axes = arg_axes(stack)
+    if stack.lead and not any(axis == 0 for axis in own):  # ridge alone is stacked: all go through the same rows
+        design, y, weights, offset, penalty = args
+        start = first(design, y, weights, offset, jnp.median(penalty, axis=0))
+        return columns, jnp.broadcast_to(start, (stack.fits, *start.shape)), args
+    return columns, over_stack(first, axes, *args), args
 
 
 def _start(
@@ -215,7 +217,8 @@ def _start(
 ) -> Array:
     """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one.
 
-    A logistic fit goes ahead from there.
+    A logistic fit goes ahead from there, but not in float32: its tolerance is relative to the gradient at its start,
+    and from so near a one would ask for less than rounding leaves.
     """
     Z = formed(design)
     q = Z.shape[0]
@@ -223,7 +226,7 @@ def _start(
     sums = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
     if intercept or at_zero(problem):
         null = start_from_mean(problem, q, sums) if intercept else jnp.zeros(q, Z.dtype)
-        if discriminant.serves(problem):
+        if discriminant.serves(problem) and Z.dtype == jnp.float64:
             null, *given = lax.stop_gradient((null, Z, y, weights, offset, penalty))
             return discriminant.ahead(null, intercept, *given)
         return null

@@ -24,7 +24,7 @@ from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rule
 from jaxnewton.regression.stack import LANES, Stack, in_cache, over_stack
 from jaxnewton.types import Array, Evaluation, Needs, Outcome, is_traced
 
-WORKED = 2**13  # most entries of Z that all lanes of a pool work on, each with the products of the classes' shares
+WORKED = 2**13  # most entries of X that a pool's lanes have, each with the products of the classes' shares
 
 
 @dataclasses.dataclass(frozen=True)

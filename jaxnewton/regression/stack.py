@@ -19,7 +19,7 @@ LANES = 4, 64  # fewest and most of a pool on CPU
 
 
 def in_cache(own: int, together: int, fewest: int, most: int) -> int:
-    """How many fits, each with ``own`` entries, have so many ``together``; a power of 2 between these."""
+    """How many fits, each with ``own`` entries, have at most so many ``together``, or the ``fewest``; a power of 2."""
     return 2 ** (min(max(together // max(own, 1), fewest), most).bit_length() - 1)
 
 
