@@ -254,9 +254,9 @@ def _infer(
 
     # the loss is half the deviance already, unless the data themselves would have some: then once more by rows
     loss = found.fun - 0.5 * jnp.sum(jnp.broadcast_to(penalty, found.x.shape) * found.x**2, axis=-1)
-    rows = np.broadcast_shapes(y.shape, weights.shape)
+    shape = np.broadcast_shapes(y.shape, weights.shape)
     half = lax.cond(
-        linalg.anywhere(jnp.broadcast_to(family.cancels(y), rows) & jnp.broadcast_to(weights > 0, rows)),
+        linalg.anywhere(jnp.broadcast_to(family.cancels(y), shape) & jnp.broadcast_to(weights > 0, shape)),
         lambda: over_stack(by_rows, (of, *each), found.x, *args),
         lambda: loss,
     )

@@ -18,9 +18,7 @@ from jaxnewton.regression.separation import Sides
 from jaxnewton.regression.stack import LANES, in_cache
 from jaxnewton.types import Array, Evaluation, Needs
 
-WORKED = (
-    2**17
-)  # most entries of X, or of y where X is shared, that a pool's lanes have: 64 of 2000 are best, 4 of 63,000
+WORKED = 2**17  # most entries of X, or of a shared X's y, that a pool's lanes have: 64 of 2000 are best, 4 of 63,000
 PAIRED = 2**15  # most products of columns, over all rows, that a lane holds
 MAX_STEPS = 100  # most trips by default; a separated fit spends them all
 RISING = {  # families, and their links, whose likelihood can rise for ever: towards means of 0, or of 0 and 1
