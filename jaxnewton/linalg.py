@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnewton.types import Array
@@ -215,3 +216,11 @@ def fold(operation: Callable[[Array, Array], Array], terms: list[Array]) -> Arra
 def dot(a: Sequence[Array], b: Sequence[Array]) -> Array:
     """a'b over two non-empty lists of scalars."""
     return fold(jnp.add, [p * q for p, q in zip(a, b, strict=True)])
+
+
+def symmetric_places(n: int) -> np.ndarray:
+    """(n, n): where an entry of a symmetric matrix stands among those of its upper triangle, row after row."""
+    place = np.zeros((n, n), int)
+    above = np.triu_indices(n)
+    place[above] = place.T[above] = np.arange(len(above[0]))
+    return place

@@ -10,7 +10,7 @@ import jaxnewton as jn
 from jaxnewton import regression
 from jaxnewton.regression import discriminant, families, stack
 from jaxnewton.regression.likelihood import Likelihood
-from jaxnewton.regression.softmax import Multinomial
+from jaxnewton.regression.multinomial import Multinomial
 
 M = 400
 LOGISTIC = Likelihood(*families.family_and_link("binomial", None))

@@ -164,23 +164,31 @@ def penalties(scale: Array, ridge: Array, intercept: bool) -> Array:
 
 
 def back(frame: Frame, intercept: bool, theta: Array) -> Array:
-    """Coefficients (..., q) of the columns of Z as coefficients of those of X."""
+    """Coefficients (..., classes q) of the columns of Z, class after class, as coefficients of those of X."""
+    each = _by_class(frame, intercept, theta)
     center, scale = (
-        part.reshape(*part.shape[:-1], *(1 for _ in range(theta.ndim - part.ndim)), part.shape[-1]) for part in frame
+        part.reshape(*part.shape[:-1], *(1 for _ in range(each.ndim - part.ndim)), part.shape[-1]) for part in frame
     )
-    if not intercept:
-        return theta / scale
-    params = theta[..., 1:] / scale
-    first = theta[..., :1] - jnp.sum(center * params, axis=-1, keepdims=True)
-    return jnp.concatenate([first, params], axis=-1)
+    params = each[..., int(intercept) :] / scale
+    if intercept:
+        first = each[..., :1] - jnp.sum(center * params, axis=-1, keepdims=True)
+        params = jnp.concatenate([first, params], axis=-1)
+    return params.reshape(theta.shape)
 
 
 def moved_back(frame: Frame, intercept: bool, theta: Array) -> Array:
-    """``back`` undone for theta (classes, q), for scales of 1."""
+    """``back`` undone for theta (classes q,), for scales of 1."""
     if not intercept:
         return theta
-    first = theta[:, :1] + jnp.sum(frame.center[None, :] * theta[:, 1:], axis=1, keepdims=True)
-    return jnp.concatenate([first, theta[:, 1:]], axis=1)
+    each = _by_class(frame, intercept, theta)
+    first = each[:, :1] + jnp.sum(frame.center[None, :] * each[:, 1:], axis=1, keepdims=True)
+    return jnp.concatenate([first, each[:, 1:]], axis=1).reshape(theta.shape)
+
+
+def _by_class(frame: Frame, intercept: bool, theta: Array) -> Array:
+    """(..., classes, q) of (..., classes q)."""
+    q = frame.scale.shape[-1] + intercept
+    return theta.reshape(*theta.shape[:-1], theta.shape[-1] // q, q)
 
 
 def _of_few_bits(values: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from jaxnewton.regression.families import Family, family_and_link
 from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
 from jaxnewton.regression.given import frame_columns, refuse_values
-from jaxnewton.regression.likelihood import Likelihood, at_zero, links, start_from_mean
+from jaxnewton.regression.likelihood import Likelihood
 from jaxnewton.regression.links import Link
 from jaxnewton.regression.rows import is_large
 from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rules
@@ -215,25 +216,24 @@ def _prepare(problem: Likelihood, intercept: bool, stack: Stack, data: Data) -> 
 def _start(
     problem: Likelihood, intercept: bool, design: Any, y: Array, weights: Array, offset: Array, penalty: Array
 ) -> Array:
-    """The model of the mean alone; without an intercept 0, or a fit to the links of means drawn to the overall one.
-
-    A logistic fit goes ahead from there, but not in float32: its tolerance is relative to the gradient at its start,
-    and from so near a one would ask for less than rounding leaves.
+    """The likelihood's own; a logistic fit goes ahead from there, but not in float32: its tolerance is relative to the
+    gradient at its start, and from so near a one would ask for less than rounding leaves.
     """
     Z = formed(design)
     q = Z.shape[0]
     weights = jnp.broadcast_to(weights, y.shape)
-    sums = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
-    if intercept or at_zero(problem):
-        null = start_from_mean(problem, q, sums) if intercept else jnp.zeros(q, Z.dtype)
-        if discriminant.serves(problem) and Z.dtype == jnp.float64:
-            null, *given = lax.stop_gradient((null, Z, y, weights, offset, penalty))
-            return discriminant.ahead(null, intercept, *given)
-        return null
-    eta = links(problem, y, sums[:2]) - offset
-    root = jnp.sqrt(weights)
-    system = lax.stop_gradient(((root[None, :] * Z).T, root * eta))
-    return linalg.one_by_one(lambda A, b: jnp.linalg.lstsq(A, b)[0])(*system)
+    level = jnp.sum(weights * y), jnp.sum(weights), jnp.sum(weights * offset)
+
+    def fit_to(predictors: Callable[[Array], Array]) -> Array:
+        root = jnp.sqrt(weights)
+        system = lax.stop_gradient(((root[None, :] * Z).T, root * (predictors(y) - offset)))
+        return linalg.one_by_one(lambda A, b: jnp.linalg.lstsq(A, b)[0])(*system)
+
+    start = problem.start(q, intercept, level, fit_to)
+    if discriminant.serves(problem) and Z.dtype == jnp.float64:
+        start, *given = lax.stop_gradient((start, Z, y, weights, offset, penalty))
+        return discriminant.ahead(start, intercept, *given)
+    return start
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -275,6 +275,6 @@ def _infer(
 
     loglik, deviance, dispersion, rows = over_stack(rest, (of, of, of, *each), found.x, end.rank, half, *args)
     fields = inference.fields(
-        end, columns.intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows
+        problem, end, columns.intercept, loglik=loglik, deviance=deviance, dispersion=dispersion, rows=rows
     )
     return fields, doubtful

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from jaxnewton import linalg
 from jaxnewton.loop import over_lanes
 from jaxnewton.regression.data import Columns, back, power_of_two
 from jaxnewton.regression.fit import Fields
-from jaxnewton.regression.scrutiny import Closer, Model, scrutinise
+from jaxnewton.regression.model import Model
+from jaxnewton.regression.scrutiny import Closer, scrutinise
 from jaxnewton.regression.stack import Stack, of_some
 from jaxnewton.solvers.common import resolution
 from jaxnewton.types import Array, Needs, Outcome, Status, succeeded
@@ -138,10 +140,7 @@ def conclude(
     known = jnp.isfinite(found.fun) & jnp.all(jnp.isfinite(found.x), axis=-1)
     doubtful = known & (~succeeded(found.status) | ~definite | ~determined | (model.separable & vague(inverse)))
 
-    def to_columns_of_X(theta: Array) -> Array:
-        every_class = theta.reshape(*theta.shape[:-1], -1, columns.q)
-        return back(columns.frame, columns.intercept, every_class).reshape(theta.shape)
-
+    to_columns_of_X = functools.partial(back, columns.frame, columns.intercept)
     if not look:
         status = jnp.where(known, found.status, jnp.int32(Status.NONFINITE))
         rank, nowhere = jnp.full(status.shape, d, jnp.int32), jnp.zeros_like(found.x)
@@ -200,12 +199,13 @@ def over_freedom(total: Array, rows: Array, rank: Array) -> Array:
 
 
 def fields(
-    end: Conclusion, intercept: bool, *, loglik: Array, deviance: Array, dispersion: Array, rows: Array
+    model: Model, end: Conclusion, intercept: bool, *, loglik: Array, deviance: Array, dispersion: Array, rows: Array
 ) -> Fields:
-    """Those of a Fit with one vector of coefficients."""
+    """Those of a Fit."""
+    params, level = model.parts(end.theta, intercept)
     return Fields(
-        params=end.theta[..., 1:] if intercept else end.theta,
-        intercept=end.theta[..., 0] if intercept else None,
+        params=params,
+        intercept=level,
         joint_covariance=dispersion[..., None, None] * end.covariance,
         loglik=loglik,
         deviance=deviance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -10,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnewton import linalg
 from jaxnewton.problem import Problem
 from jaxnewton.regression.data import formed
 from jaxnewton.regression.families import Family, Term
 from jaxnewton.regression.links import Link
+from jaxnewton.regression.model import Tally
 from jaxnewton.regression.separation import Sides
 from jaxnewton.regression.stack import LANES, in_cache
 from jaxnewton.types import Array, Evaluation, Needs
@@ -72,15 +75,72 @@ class Likelihood(Problem):
         if pairs is None:
             H = jnp.einsum("...im,...jm->...ij", information[..., None, :] * Z, Z)
         else:
-            H = _symmetric(jnp.einsum("...m,...km->...k", information, pairs), x.shape[-1])
+            H = jnp.einsum("...m,...km->...k", information, pairs)[..., linalg.symmetric_places(x.shape[-1])]
         eye = jnp.eye(x.shape[-1], dtype=x.dtype)
         return Evaluation(f, g, H + penalty[..., None, :] * eye.reshape(*(1 for _ in x.shape[1:]), *eye.shape))
 
     def evaluate_block(self, x: Array, Z: Array, y: Array, weights: Array, offset: Array) -> Evaluation:
-        """Of some rows of one fit, without a penalty; Z (k, q), the layout that large blocks are fastest in."""
         Z = lax.optimization_barrier(Z)  # formed once, not in each product
         loss, score, information = self._of_rows(y, weights, Z @ x + offset)
         return Evaluation(jnp.sum(loss), -(score @ Z), (information[:, None] * Z).T @ Z)
+
+    def tally(self, x: Array, Z: Array, y: Array, weights: Array, offset: Array, dispersion: Array) -> Tally:
+        family, counted = self.family, weights > 0
+        eta = Z @ x + offset
+        mu, excess = family.mean(self.link, eta), family.excess(self.link, y, eta)
+        if family.name == "gaussian":
+            constant = 0.5 * jnp.sum(jnp.log(jnp.where(counted, weights, 1.0)))
+        else:
+            constant = family.loglik(y, weights, jnp.zeros_like(dispersion), dispersion, dispersion)
+        pearson = jnp.sum(jnp.where(counted, weights * (y - mu) ** 2 / family.variance(mu), 0.0))
+        return Tally(jnp.sum(jnp.where(counted, weights * excess, 0.0)), pearson, constant)
+
+    def loglik(self, sums: Tally, dispersion: Array, rows: Array) -> Array:
+        if self.family.name == "gaussian":
+            none = jnp.zeros(0, rows.dtype)
+            return self.family.loglik(none, none, sums.half, dispersion, rows) + sums.constant
+        return sums.constant - sums.half / dispersion
+
+    def margins(self, ways: Array, X: Array, y: Array) -> tuple[Array, Array]:
+        sides, fixed = self.sides(X, y)
+        plain, terms = sides @ ways, jnp.abs(sides) @ jnp.abs(ways)
+        margins = jnp.where(fixed[:, None], -jnp.abs(plain), plain) / jnp.where(terms > 0, terms, 1.0)
+        return margins, margins
+
+    def start(
+        self, q: int, intercept: bool, level: tuple[Any, Any, Any], fit_to: Callable[[Callable[..., Array]], Array]
+    ) -> Array:
+        """The model of the mean alone; without an intercept 0, or a fit to links of means drawn to the overall one."""
+        if not (intercept or self.at_zero):
+            return fit_to(lambda y: self.link.forward(0.5 * (y + _drawn_mean(self, *level[:2]))))
+        if not intercept:
+            return jnp.zeros(q, jnp.result_type(*level))
+        weighted, weight, shift = level
+        first = self.link.forward(_drawn_mean(self, weighted, weight)) - shift / weight
+        return jnp.zeros(q, first.dtype).at[0].set(first)
+
+    @property
+    def at_zero(self) -> bool:
+        """Whether a fit without an intercept can start from 0."""
+        return self.link.everywhere or self.squares
+
+    @property
+    def vectors(self) -> int:
+        return 1
+
+    @property
+    def squares(self) -> bool:
+        return self.family.name == "gaussian" and self.link.name == "identity"
+
+    @property
+    def dispersed(self) -> bool:
+        return self.family.dispersed
+
+    def wrong(self, y: Any) -> tuple[Any, str]:
+        return self.family.wrong(y)
+
+    def parts(self, theta: Array, intercept: bool) -> tuple[Array, Array | None]:
+        return (theta[..., 1:], theta[..., 0]) if intercept else (theta, None)
 
     def _of_rows(self, y: Array, weights: Array, eta: Array) -> Term:
         """Weighted."""
@@ -119,32 +179,7 @@ class Likelihood(Problem):
         )
 
 
-def _symmetric(upper: Array, q: int) -> Array:
-    """(..., q, q) of its upper triangle's rows, one after another."""
-    place = np.zeros((q, q), int)
-    above = np.triu_indices(q)
-    place[above] = place.T[above] = np.arange(len(above[0]))
-    return upper[..., place]
-
-
-def start_from_mean(problem: Likelihood, q: int, sums: tuple[Any, Any, Any]) -> Array:
-    """The intercept of the model that has no other coefficient, by the sums of w y, w and w offset."""
-    weighted, weight, shift = sums
-    level = problem.link.forward(drawn_mean(problem, weighted, weight)) - shift / weight
-    return jnp.zeros(q, level.dtype).at[0].set(level)
-
-
-def at_zero(problem: Likelihood) -> bool:
-    """Whether a fit without an intercept can start from 0."""
-    return problem.link.everywhere or (problem.family.name == "gaussian" and problem.link.name == "identity")
-
-
-def links(problem: Likelihood, y: Array, sums: tuple[Array, Array]) -> Array:
-    """The links of the means of y drawn half way to the overall one, by the sums of w y and w."""
-    return problem.link.forward(0.5 * (y + drawn_mean(problem, *sums)))
-
-
-def drawn_mean(problem: Likelihood, weighted: Array, weight: Array) -> Array:
+def _drawn_mean(problem: Likelihood, weighted: Array, weight: Array) -> Array:
     """The mean of y, drawn away from where the link has none."""
     if problem.family.name == "binomial":
         return (weighted + 0.5) / (weight + 1)

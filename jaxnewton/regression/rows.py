@@ -13,7 +13,7 @@ import numpy as np
 from jaxnewton import checks
 from jaxnewton.placement import view
 from jaxnewton.regression.given import numbers, refuse_numbers, refuse_values, wrong_rows
-from jaxnewton.regression.likelihood import Likelihood
+from jaxnewton.regression.model import Summed
 from jaxnewton.types import is_traced
 
 ALIGNED = 16  # rows: so blocks of an array that begins with a cache line, as memory maps and JAX's own do, all begin
@@ -56,8 +56,12 @@ def is_large(X: Any, *others: Any) -> bool:
     return large and not is_traced((X, others)) and all(np.ndim(part) <= 1 for part in others)
 
 
-def reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[tuple[int, Block]]]:
-    """A function that goes through the rows once more: how many of a block's are not padding, and the block."""
+def reader(X: Any, y: Any, weights: Any, offset: Any, vectors: int = 1) -> Callable[[], Iterator[tuple[int, Block]]]:
+    """A function that goes through the rows once more: how many of a block's are not padding, and the block.
+
+    Args:
+        vectors: numbers of each row that a trip makes.
+    """
     if isinstance(X, Blocks):
         if any(part is not None for part in (y, weights, offset)):
             raise ValueError("data in jn.regression.Blocks bring their own y, weights and offset: leave these None")
@@ -72,7 +76,7 @@ def reader(X: Any, y: Any, weights: Any, offset: Any) -> Callable[[], Iterator[t
                 raise ValueError(wrong_rows(name, parts[name].shape, m))
     if parts["y"] is None:
         raise ValueError("y is missing")
-    size = max(ENTRIES // max(p, 1) // ALIGNED * ALIGNED, 64)
+    size = max(ENTRIES // max(p, vectors) // ALIGNED * ALIGNED, 64)
 
     def read() -> Iterator[tuple[int, Block]]:
         for at in range(0, m, size):
@@ -129,7 +133,7 @@ def _filled(part: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([part, np.repeat(part[:1], size - part.shape[0], axis=0)])
 
 
-def look(problem: Likelihood, read: Callable[[], Iterator[tuple[int, Block]]]) -> tuple[Block, Any, int]:
+def look(model: Summed, read: Callable[[], Iterator[tuple[int, Block]]]) -> tuple[Block, Any, int]:
     """The first block, what the mean of y needs, and the number of rows; refuses what no fit can use."""
     head, weight, weighted, shift, at = None, 0.0, 0.0, 0.0, 0
     for count, block in read():
@@ -141,7 +145,7 @@ def look(problem: Likelihood, read: Callable[[], Iterator[tuple[int, Block]]]) -
         for name, part in block._asdict().items():
             refuse_numbers(name, part, at)
         y, weights = np.asarray(block.y, float), np.asarray(block.weights, float)
-        refuse_values("y", y, *problem.family.wrong(y), at)
+        refuse_values("y", y, *model.wrong(y), at)
         weight, weighted = weight + weights.sum(), weighted + (weights * y).sum()
         shift += (weights * np.asarray(block.offset, float)).sum()
         at += count

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnewton.problem import Problem
 from jaxnewton.regression.data import Columns, back
 from jaxnewton.regression.factor import Factor
-from jaxnewton.regression.separation import Sides, middles, separates
+from jaxnewton.regression.model import Model
+from jaxnewton.regression.separation import middles, separates
 from jaxnewton.regression.stack import if_wanted
 from jaxnewton.solvers.common import keep
 from jaxnewton.types import Array, Needs, Status
 
 POLISHES = 4  # Newton's steps by the rows' factor, after the solver
-
-
-class Model(Problem, Protocol):
-    """A likelihood in the coefficients of standardised columns; args: Z (q, m), y, weights, offset, penalty (q,)."""
-
-    @property
-    def separable(self) -> bool:
-        """Whether there are data for which the likelihood has no maximum."""
-        ...
-
-    def sides(self, X: Array, y: Array) -> Sides:
-        """For rows X (m, q), the column of the intercept among them; class by class where d is not q."""
-        ...
-
-    def penalties(self, penalty: Array) -> Array:
-        """(..., d, d) what the ridge adds to the information."""
-        ...
-
-    def root(self, theta: Array, args: tuple[Any, ...]) -> Array:
-        """(r, d): a matrix whose product with itself is the information, penalties included."""
-        ...
 
 
 class Closer(NamedTuple):
@@ -86,7 +65,7 @@ def scrutinise(model: Model, columns: Columns, theta: Array, status: Array, args
     if model.separable:
         free = jnp.tile(penalty == 0, classes)  # a ridge holds the others back
         ways = [jax.vmap(of_data.within)(by_class(jnp.where(free, v, 0.0))) for v in (end.theta, end.step)]
-        ways = [back(columns.frame, intercept, v).reshape(d) for v in ways]
+        ways = [back(columns.frame, intercept, v.reshape(d)) for v in ways]
 
         def look() -> tuple[Array, Array]:
             frame = middles(jnp.where(counted[:, None], X, 0.0), intercept)
@@ -110,7 +89,7 @@ def scrutinise(model: Model, columns: Columns, theta: Array, status: Array, args
         rank=jnp.where(singular & ~separated, jnp.minimum(rank, end.factor.rank), rank).astype(jnp.int32),
         singular=singular,
         separated=separated,
-        direction=jnp.where(separated, way, back(columns.frame, intercept, null).reshape(d)),
+        direction=jnp.where(separated, way, back(columns.frame, intercept, null.reshape(d))),
         settled=settled(end.gain, end.f),
         restless=jnp.max(moves - 1e-3 * levels, initial=0.0) > 0.1,
     )

@@ -43,7 +43,7 @@ def separates(sides: Sides, frame: Frame, intercept: bool, theta: Array, step: A
     """
     rows, fixed = sides
     d, eps = theta.shape[0], float(jnp.finfo(rows.dtype).eps)
-    classes, tight = (-1, frame.center.shape[0] + intercept), 100 * d * eps  # tight: what rounding makes of a 0
+    tight = 100 * d * eps  # what rounding makes of a 0
 
     def products(way: Array) -> tuple[Array, Array]:
         return rows @ way, jnp.abs(rows) @ jnp.abs(way)
@@ -59,9 +59,7 @@ def separates(sides: Sides, frame: Frame, intercept: bool, theta: Array, step: A
 
     guesses = [Guess(theta, 0.0, 0.0)]
     guesses += [Guess(step, eps ** (1 / root), some * eps ** (1 / root)) for root in ROOTS for some in (0.0, 1.0)]
-    there = [
-        guess._replace(way=moved_back(frame, intercept, guess.way.reshape(classes)).reshape(d)) for guess in guesses
-    ]
+    there = [guess._replace(way=moved_back(frame, intercept, guess.way)) for guess in guesses]
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf, rows.dtype) for leaf in leaves]), *there)
 
     def attempt(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -70,7 +68,7 @@ def separates(sides: Sides, frame: Frame, intercept: bool, theta: Array, step: A
 
     none = jnp.int32(0), jnp.zeros((), bool), jnp.zeros_like(theta)
     _, found, way = lax.while_loop(lambda carry: ~carry[1] & (carry[0] < len(guesses)), attempt, none)
-    return found, jnp.where(found, back(frame, intercept, way.reshape(classes)).reshape(d), 0.0)
+    return found, jnp.where(found, back(frame, intercept, way), 0.0)
 
 
 def middles(X: Array, intercept: bool) -> Frame:
