@@ -10,7 +10,8 @@ stacked: logistic fits of 100 x 4, ridge 1, no intercept, against a vmapped Newt
 derivatives of the loss and with those that one derives by hand, one vmap of optimistix BFGS, and a loop over
 scikit-learn's LogisticRegression (of the first 200). jaxnewton's time includes the checks of its arguments, standard
 errors and likelihoods, which the others do not give.
-large: one logistic fit of M x 50 against scikit-learn's newton-cholesky, with the growth of the process's peak memory.
+large: one logistic fit of M x 50, and one softmax fit of M x 20 and five classes, against scikit-learn's
+newton-cholesky, with the growth of the process's peak memory.
 decays: y = a exp(-b x) + c exp(-d x) + e from 25 points, each with its own noise, against optimistix LM under vmap,
 with its default factorisation and with normal equations, all at once and in batches of 250, each at the loosest
 tolerance with which as many of its ends pass as with any.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import resource
+import pathlib
 import statistics
 import time
 from collections.abc import Callable
@@ -139,34 +140,44 @@ def stacked(count: int, repeats: int) -> None:
 
 
 def large(rows: int, repeats: int) -> None:
+    print("\nOne large fit, both cores\n")
+    print("| model | ours, seconds | scikit-learn newton-cholesky | it / ours | largest difference | peak grows by |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for columns, classes in ((50, 2), (20, 5)):
+        print(large_fit(rows, columns, classes, repeats))
+
+
+def large_fit(rows: int, columns: int, classes: int, repeats: int) -> str:
     rng = np.random.default_rng(0)
-    X = np.empty((rows, 50))
-    for part in np.array_split(X, 20):
-        part[:] = rng.normal(size=part.shape)
-    y = (rng.uniform(size=rows) < 1 / (1 + np.exp(-X @ rng.normal(size=50) * 0.2))).astype(float)
+    X, y = np.empty((rows, columns)), np.empty(rows, int)
+    slopes = rng.normal(size=(columns, classes)) * 0.2
+    for part in np.array_split(np.arange(rows), 20):
+        X[part] = rng.normal(size=(len(part), columns))
+        y[part] = np.argmax(X[part] @ slopes + rng.gumbel(size=(len(part), classes)), axis=1)
 
-    def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    def ours(rows: Any) -> Any:
+        if classes == 2:
+            return jn.regression.logistic(X[rows], y[rows], ridge=1.0).params[:, None]
+        return jn.regression.softmax(X[rows], y[rows], ridge=1.0).params
 
-    part = slice(0, 100_000)  # compiles what the whole will use: what memory grows by after that is the data's
-    jn.regression.logistic(X[part], y[part], ridge=1.0)
-    before = peak()
-    fit = jn.regression.logistic(X, y, ridge=1.0)
-    grown = peak() - before
+    ours(slice(0, rows // 3))  # compiles what the whole will use: what memory grows by after that is the data's
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
+    before = kilobytes("VmRSS")
+    found = np.asarray(ours(slice(None)))
+    grown = 100 * 1024 * (kilobytes("VmHWM") - before) / X.nbytes
     peer = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-8)
-    print(f"\nOne logistic fit of {rows} x 50 ({X.nbytes / 2**20:.0f} MiB)\n")
-    print(f"peak memory grows by {grown:.0f} MiB, {100 * grown / (X.nbytes / 2**20):.0f} % of X, over a fit of a tenth")
-    print("\n| method | seconds | it / ours |\n|---|--:|--:|")
+    times = [(seconds(lambda: ours(slice(None))), seconds(lambda: peer.fit(X, y).coef_)) for _ in range(repeats)]
+    theirs = peer.coef_ if classes == 2 else (peer.coef_ - peer.coef_[:1])[1:]
+    each = sorted(b / a for a, b in times)
+    mine, its = (statistics.median(column) for column in zip(*times, strict=True))
+    name = f"logistic, {rows} x {columns}" if classes == 2 else f"softmax, {rows} x {columns}, {classes} classes"
+    ratio = f"**{statistics.median(each):.3g}** ({each[0]:.3g}..{each[-1]:.3g})"
+    return f"| {name} | {mine:.2f} | {its:.2f} | {ratio} | {np.abs(found - theirs.T).max():.0e} | {grown:.0f} % of X |"
 
-    def ours() -> Any:
-        return jn.regression.logistic(X, y, ridge=1.0).params
 
-    times = [(seconds(ours), seconds(lambda: peer.fit(X, y).coef_)) for _ in range(repeats)]
-    ratios = sorted(b / a for a, b in times)
-    spread = f"{statistics.median(ratios):.3g} ({ratios[0]:.3g}..{ratios[-1]:.3g})"
-    print(f"| jaxnewton | {statistics.median(a for a, _ in times):.2f} | |")
-    print(f"| scikit-learn newton-cholesky | {statistics.median(b for _, b in times):.2f} | {spread} |")
-    print(f"largest difference of coefficients: {np.max(np.abs(np.asarray(fit.params) - peer.coef_[0])):.1e}")
+def kilobytes(what: str) -> int:
+    """Of this process's memory: VmRSS now, VmHWM at its peak."""
+    return int(pathlib.Path("/proc/self/status").read_text().split(f"{what}:")[1].split()[0])
 
 
 def decays(count: int, repeats: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import jaxnewton as jn
 from jaxnewton import Status
 from jaxnewton.regression import rows
+from jaxnewton.regression.multinomial import Multinomial
 
 ROWS, COLUMNS = 3000, 3
 FAMILIES = {"binomial": None, "poisson": None, "gaussian": None, "gamma": "log"}
@@ -229,3 +230,131 @@ def test_refusals(source, error, sentence):
         jn.regression.logistic(jn.regression.Blocks(source), np.ones(3))
     with pytest.raises(TypeError, match="source must be a function"):
         jn.regression.Blocks([(np.ones((3, 2)), np.ones(3))])
+
+
+def classes(dtype=np.float64):
+    rng = np.random.default_rng(4)
+    X, _, weights, _ = data("gaussian", dtype)
+    eta = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=(COLUMNS, 4))
+    return X, np.argmax(eta + rng.gumbel(size=eta.shape), axis=1), weights
+
+
+@pytest.mark.parametrize(
+    "options", [{"ridge": 3.0}, {"reference": 2}, pytest.param({"intercept": False}, marks=pytest.mark.slow)]
+)
+def test_softmax_as_at_once(options, monkeypatch):
+    X, y, weights = classes()
+    whole = jn.regression.softmax(X, y, weights=weights, **options)
+    monkeypatch.setattr(rows, "LARGE", 100)
+    monkeypatch.setattr(rows, "ENTRIES", 700 * COLUMNS)
+    found = jn.regression.softmax(X, y, weights=weights, **options)
+    fields = [field for field in FIELDS if getattr(whole, field) is not None]
+
+    def source():
+        for part in np.array_split(np.arange(ROWS), 7):
+            yield X[part], y[part], weights[part]
+
+    again = jn.regression.softmax(jn.regression.Blocks(source), classes=4, **options)
+    for fit in (found, again):
+        assert fit.success
+        for field in fields:
+            np.testing.assert_allclose(getattr(fit, field), getattr(whole, field), rtol=1e-9, err_msg=field)
+        np.testing.assert_allclose(fit.joint_covariance, whole.joint_covariance, rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(fit.predict(X), whole.predict(X), rtol=1e-9)
+        assert "class 3" in fit.summary()
+
+
+def test_softmax_block_against_derivatives():
+    """Where all but some shares are 0, too."""
+    model, rng = Multinomial(4, 1), np.random.default_rng(0)
+    Z, y = rng.normal(size=(40, 3)), rng.integers(0, 4, 40).astype(float)
+    weights, x = rng.uniform(0.0, 2.0, 40), rng.normal(size=9)
+
+    def loss(x):
+        log = model.probabilities(Z @ x.reshape(3, 3).T)[1]
+        return -jnp.sum(weights * jnp.take_along_axis(log, y.astype(int)[:, None], axis=1)[:, 0])
+
+    at = model.evaluate_block(jnp.asarray(x), *map(jnp.asarray, (Z, y, weights, np.zeros(40))))
+    np.testing.assert_allclose(at.f, loss(x), rtol=1e-14)
+    np.testing.assert_allclose(at.g, jax.grad(loss)(x), rtol=1e-11)
+    np.testing.assert_allclose(at.H, jax.hessian(loss)(x), rtol=1e-11, atol=1e-13)
+
+    sure = jnp.array([-40.0, -50.0, -60.0])  # shares of e^-40 and less beside 1, of which 1 - p shows nothing
+    one = model.evaluate_block(sure, jnp.ones((1, 1)), jnp.ones(1), jnp.ones(1), jnp.zeros(1))
+    np.testing.assert_allclose(jnp.diagonal(one.H), np.exp(sure), rtol=1e-14)
+    reference = Multinomial(4, 0).evaluate_block(-sure[:1] * jnp.array([1.0, 0, 0]), *map(jnp.ones, ((1, 1), 1, 1, 1)))
+    np.testing.assert_allclose(reference.H[0, 0], 3 * np.exp(-40.0), rtol=1e-14)
+
+
+def test_softmax_in_single_precision(small, tmp_path):
+    X, y, _ = classes(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    fit = jn.regression.softmax(np.load(tmp_path / "X.npy", mmap_mode="r"), y.astype(np.uint8))
+    wide = jn.regression.softmax(X.astype(float), y)
+    assert fit.params.dtype == np.float64
+    assert_same(fit, wide)
+
+
+def test_troubles_of_softmax(small):
+    X, y, _ = classes()
+    labels = np.searchsorted([-0.7, 0.0, 0.7], X[:, 0])
+    apart = jn.regression.softmax(X, labels)
+    assert apart.status == Status.SEPARATED
+    way = np.asarray(apart.direction).reshape(3, -1)
+    eta = np.column_stack([np.zeros(ROWS), X @ way[:, 1:].T + way[:, 0]])
+    ahead = np.take_along_axis(eta, labels[:, None], axis=1) - eta
+    assert ahead.min() >= -1e-5 * ahead.max()
+    assert np.isnan(apart.stderr).all()
+    dependent = jn.regression.softmax(np.column_stack([X, X[:, 0] - X[:, 2]]), y)
+    assert dependent.status == Status.SINGULAR
+    assert dependent.rank == 3 * 4
+    moved = np.asarray(dependent.direction).reshape(3, -1)[:, 1:]
+    outer = np.array([1, 0, -1, -1]) / np.sqrt(3)
+    np.testing.assert_allclose(np.abs(moved @ outer), np.linalg.norm(moved, axis=1), atol=1e-4)
+    never = jn.regression.softmax(X, y, classes=5)  # a class that no row has
+    assert never.status == Status.SEPARATED
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "sentence"),
+    [
+        ({200: 0.5}, {}, r"y must be class numbers: whole, from 0 on; it is 0\.5 in rows 200"),
+        ({200: -1, 2900: -2}, {}, r"whole, from 0 on; it is -1\.0 in rows 200, 2900"),
+        ({200: 4}, {"classes": 4}, r"whole, from 0 to classes - 1 = 3; it is 4\.0 in rows 200"),
+        ({200: np.nan}, {}, r"y must be finite; it has nan or inf in rows 200"),
+        ({200: 6}, {}, r"y has no row of class 4, 5, of 0 to 6"),
+        ({}, {"reference": 4}, "reference must be a class number from 0 to 3; it is 4"),
+        ({}, {"weights": np.ones(5)}, "weights must have as many rows as X, 3000"),
+    ],
+)
+def test_refusals_of_softmax(labels, options, sentence, small):
+    X, y, _ = classes()
+    y = y.astype(float)
+    y[list(labels)] = list(labels.values())
+    with pytest.raises(ValueError, match=sentence):
+        jn.regression.softmax(X, y, **options)
+
+
+def test_refusals_of_softmax_from_a_source():
+    X, y, _ = classes()
+    with pytest.raises(ValueError, match=r"classes must be given where y is traced, and for jn\.regression\.Blocks"):
+        jn.regression.softmax(jn.regression.Blocks(lambda: [(X, y)]))
+    with pytest.raises(ValueError, match=r"whole, from 0 to classes - 1 = 2; it is 3\.0 in rows"):
+        jn.regression.softmax(jn.regression.Blocks(lambda: [(X, y)]), classes=3)
+
+
+@pytest.mark.parametrize("model", ["logistic", "poisson", "softmax"])
+def test_a_group_of_one_outcome(model, small):
+    """As common as separation is: all other rows lie in the plane that the direction is normal to."""
+    X, labels, _ = classes()
+    group = np.random.default_rng(5).random(ROWS) < 0.1
+    y = {
+        "logistic": np.where(group, 1.0, labels % 2),
+        "poisson": np.where(group, 0.0, labels),
+        "softmax": np.where(group, labels % 2, labels % 3),
+    }[model]
+    fit = getattr(jn.regression, model)(np.column_stack([X, group]), y)
+    assert fit.status == Status.SEPARATED
+    way = np.asarray(fit.direction).reshape(-1, 5)
+    np.testing.assert_allclose(np.abs(way).max(), 1.0, rtol=0.5)
+    np.testing.assert_array_equal(way[:, :-1], 0.0)  # of the group's column alone

@@ -186,9 +186,10 @@ REFUSED = {
     ),
     "offset of a prediction": (lambda: linear(X, REAL).predict(X, np.ones(5)), ["offset", "rows as X, 40", "(5,)"]),
     "blocks of softmax": (
-        lambda: regression.softmax(regression.Blocks(lambda: iter(())), None),
-        ["softmax", "Blocks", "glm"],
+        lambda: regression.softmax(regression.Blocks(lambda: iter(()))),
+        ["classes", "given", "Blocks"],
     ),
+    "softmax without y": (lambda: regression.softmax(X), ["y is missing"]),
     "nan in x": (lambda: nonlinear(line, with_(x, [3, 8], np.nan), REAL, [1.0, 1.0]), ["x", "finite", "rows 3, 8"]),
     "nan in x of a fit": (
         lambda: nonlinear(line, with_(np.stack([x, x]), (1, 3), np.nan), REAL, np.ones((2, 2)), x_stacked=True),

@@ -22,7 +22,7 @@ from jaxnewton.regression.likelihood import MAX_STEPS
 from jaxnewton.regression.model import Summed
 from jaxnewton.regression.rows import look, once_more, reader
 from jaxnewton.regression.scrutiny import settled
-from jaxnewton.regression.separation import middles
+from jaxnewton.regression.separation import ROOTS, middles
 from jaxnewton.regression.sums import Totals, Way
 from jaxnewton.solvers.newton import Newton
 from jaxnewton.types import RUNNING, Array, Outcome, is_traced, succeeded
@@ -69,8 +69,10 @@ def fit(
     curvature = _curvature(found.H, penalty)
     if model.squares and curvature.rank < columns.q:
         found = found._replace(x=_of_least_norm(intercept, frame, found))
-    middle, ways = middles(columns.X, intercept), back(frame, intercept, _ways(found.x, found.H, found.grad, each))
-    way = Way(middle, jax.vmap(functools.partial(moved_back, middle, intercept))(ways).T)
+    way = ways = None
+    if model.separable and not (succeeded(found.status) and not inference.vague(curvature.inverse)):
+        middle, ways = middles(columns.X, intercept), _ways(frame, intercept, found, each)
+        way = Way(middle, jax.vmap(functools.partial(moved_back, middle, intercept))(ways).T)
     dispersion = jnp.ones((), dtype)
     totals = sums.totals(model, intercept, frame, found.x, dispersion, way, blocks())
     if model.dispersed:  # the likelihood needs the dispersion, which needs all rows
@@ -87,14 +89,15 @@ def _fields(
     found: Outcome,
     curvature: inference.Curvature,
     totals: Totals,
-    ways: Array,
+    ways: Array | None,
     dispersion: Array,
 ) -> Fields:
-    """ways (2, d) in the columns of X."""
+    """ways (k, d) in the columns of X: along them the rows' margins were taken."""
     inverse, rank, null = curvature
-    doubtful = ~succeeded(found.status) | inference.vague(inverse)
-    ends = inference.one_sided(totals.low, totals.high) & doubtful & model.separable
-    separated, way = jnp.any(ends), jnp.where(ends[0], ways[0], ways[1])
+    separated, way = jnp.zeros((), bool), jnp.zeros_like(found.x)
+    if ways is not None:
+        ends = inference.one_sided(totals.low, totals.high)
+        separated, way = jnp.any(ends), ways[jnp.argmax(ends)]
     evidence = inference.Evidence(
         known=jnp.isfinite(found.fun),
         singular=jnp.any(jnp.isnan(inverse)),
@@ -117,8 +120,18 @@ def _fields(
 
 
 _advance = jax.jit(advance, static_argnums=0)
-_ways = jax.jit(inference.ways)
 _curvature = jax.jit(inference.curvature)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _ways(frame: Frame, intercept: bool, found: Outcome, penalty: Array) -> Array:
+    """(k, d) in the columns of X: the guesses, and the step without what may be rounding, as a group's own has it."""
+    step, theta = back(frame, intercept, inference.ways(found.x, found.H, found.grad, penalty))
+    unit = jnp.concatenate([jnp.ones(int(intercept), step.dtype), frame.scale])
+    sizes = jnp.abs(step) * jnp.resize(unit, step.shape)
+    eps = float(jnp.finfo(step.dtype).eps)
+    cleaned = [jnp.where(sizes > eps ** (1 / root) * jnp.max(sizes), step, 0.0) for root in ROOTS]
+    return jnp.stack([step, theta, *cleaned])
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -26,7 +26,7 @@ class Totals(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Directions that all rows are held against."""
+    """Directions that rows are held against."""
 
     middle: Frame  # in which few digits of their products are lost
     ways: Array  # (d, ways) in its columns
@@ -57,10 +57,16 @@ def fit_to(predictors: Callable[[Array], Array], intercept: bool, frame: Frame, 
 
 
 def totals(
-    model: Summed, intercept: bool, frame: Frame, theta: Array, dispersion: Array, way: Way, blocks: Iterable[Block]
+    model: Summed,
+    intercept: bool,
+    frame: Frame,
+    theta: Array,
+    dispersion: Array,
+    way: Way | None,
+    blocks: Iterable[Block],
 ) -> Totals:
     """At theta (d,)."""
-    zero, none = jnp.zeros_like(dispersion), jnp.full(way.ways.shape[1], jnp.inf, theta.dtype)
+    zero, none = jnp.zeros_like(dispersion), jnp.full(way.ways.shape[1] if way else 0, jnp.inf, theta.dtype)
     sums = Totals(jnp.zeros((), jnp.int32), Tally(zero, zero, zero), none, -none)
     return _through(blocks, functools.partial(_add_totals, model, intercept, frame, theta, dispersion, way), sums)
 
@@ -93,11 +99,18 @@ def _add_normal_equations(intercept: bool, frame: Frame, block: Block, eta: Arra
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _add_totals(
-    model: Summed, intercept: bool, frame: Frame, theta: Array, dispersion: Array, way: Way, block: Block, sums: Totals
+    model: Summed,
+    intercept: bool,
+    frame: Frame,
+    theta: Array,
+    dispersion: Array,
+    way: Way | None,
+    block: Block,
+    sums: Totals,
 ) -> Totals:
     Z, y, weights, offset = _design(intercept, frame, block)
     counted, low, high = weights > 0, sums.low, sums.high
-    if model.separable:
+    if way is not None:
         design, *_ = _design(intercept, way.middle, block)
         least, most = model.margins(way.ways, design, y)
         low = jnp.minimum(low, jnp.min(jnp.where(counted[:, None], least, jnp.inf), axis=0))
