@@ -150,7 +150,7 @@ def large(rows: int, repeats: int) -> None:
 def large_fit(rows: int, columns: int, classes: int, repeats: int) -> str:
     rng = np.random.default_rng(0)
     X, y = np.empty((rows, columns)), np.empty(rows, int)
-    slopes = rng.normal(size=(columns, classes)) * 0.2
+    slopes = rng.normal(size=(columns, classes)) * 0.2 / np.sqrt(2)  # of two classes, 0.2 for their difference
     for part in np.array_split(np.arange(rows), 20):
         X[part] = rng.normal(size=(len(part), columns))
         y[part] = np.argmax(X[part] @ slopes + rng.gumbel(size=(len(part), classes)), axis=1)

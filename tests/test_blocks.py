@@ -358,3 +358,20 @@ def test_a_group_of_one_outcome(model, small):
     way = np.asarray(fit.direction).reshape(-1, 5)
     np.testing.assert_allclose(np.abs(way).max(), 1.0, rtol=0.5)
     np.testing.assert_array_equal(way[:, :-1], 0.0)  # of the group's column alone
+
+
+def test_one_group_against_another(small):
+    """Where a group is not the other, all outcomes are alike: the direction is their columns' difference."""
+    X, labels, _ = classes()
+    a, b = np.random.default_rng(6).random((2, ROWS)) < 0.3
+    y = np.where(a & ~b, 1, np.where(b & ~a, 0, labels % 2))
+    fit = jn.regression.logistic(np.column_stack([X[:, :1], a, b]), y)
+    assert fit.status == Status.SEPARATED
+    np.testing.assert_allclose(fit.direction, np.array([0, 0, 1, -1]) / np.sqrt(2), atol=1e-3)
+
+
+def test_no_success_where_a_class_is_apart(small):
+    """One class of three beyond a threshold: the plane is oblique, and may not be found, but no estimate exists."""
+    X, labels, _ = classes()
+    fit = jn.regression.softmax(X, np.where(X[:, 0] > 1.5, 2, labels % 2))
+    assert not fit.success

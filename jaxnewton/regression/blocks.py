@@ -72,7 +72,8 @@ def fit(
     way = ways = None
     if model.separable and not (succeeded(found.status) and not inference.vague(curvature.inverse)):
         middle, ways = middles(columns.X, intercept), _ways(frame, intercept, found, each)
-        way = Way(middle, jax.vmap(functools.partial(moved_back, middle, intercept))(ways).T)
+        step = _step(found.H, found.grad)
+        way = Way(step, middle, jax.vmap(functools.partial(moved_back, middle, intercept))(ways).T)
     dispersion = jnp.ones((), dtype)
     totals = sums.totals(model, intercept, frame, found.x, dispersion, way, blocks())
     if model.dispersed:  # the likelihood needs the dispersion, which needs all rows
@@ -103,6 +104,7 @@ def _fields(
         singular=jnp.any(jnp.isnan(inverse)),
         settled=settled(found.grad @ inverse @ found.grad, found.fun),
         separated=separated,
+        restless=totals.restless,
     )
     there = functools.partial(back, frame, intercept)
     status = inference.verdict(found.status, evidence)
@@ -121,6 +123,7 @@ def _fields(
 
 _advance = jax.jit(advance, static_argnums=0)
 _curvature = jax.jit(inference.curvature)
+_step = jax.jit(inference.newton_step)
 
 
 @functools.partial(jax.jit, static_argnums=1)

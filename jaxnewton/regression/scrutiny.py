@@ -91,7 +91,7 @@ def scrutinise(model: Model, columns: Columns, theta: Array, status: Array, args
         separated=separated,
         direction=jnp.where(separated, way, back(columns.frame, intercept, null.reshape(d))),
         settled=settled(end.gain, end.f),
-        restless=jnp.max(moves - 1e-3 * levels, initial=0.0) > 0.1,
+        restless=restless(moves, levels),
     )
 
 
@@ -114,6 +114,11 @@ def _polished(model: Model, theta: Array, args: tuple[Any, ...], most: Array) ->
         lambda carry: carry[1] & (carry[0] <= most), further, (jnp.int32(0), jnp.ones((), bool), start)
     )
     return end
+
+
+def restless(moves: Array, levels: Array) -> Array:
+    """Whether a step moves some row's linear predictor for good, by these sizes of its products and of theta's."""
+    return jnp.max(moves - 1e-3 * levels, initial=0.0) > 0.1
 
 
 def settled(gain: Array, f: Array) -> Array:

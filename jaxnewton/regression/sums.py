@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxnewton.regression.data import Frame
 from jaxnewton.regression.model import Summed, Tally
 from jaxnewton.regression.rows import Block
+from jaxnewton.regression.scrutiny import restless
 from jaxnewton.solvers.common import resolution
 from jaxnewton.types import Array, Evaluation
 
@@ -23,11 +24,13 @@ class Totals(NamedTuple):
     tally: Tally
     low: Array  # (ways,) smallest margin along each, in parts of its terms
     high: Array  # (ways,) largest
+    restless: Array  # () bool: a further step would move some mean for good
 
 
 class Way(NamedTuple):
     """Directions that rows are held against."""
 
+    step: Array  # (d,) Newton's, in the columns that are solved with
     middle: Frame  # in which few digits of their products are lost
     ways: Array  # (d, ways) in its columns
 
@@ -67,7 +70,7 @@ def totals(
 ) -> Totals:
     """At theta (d,)."""
     zero, none = jnp.zeros_like(dispersion), jnp.full(way.ways.shape[1] if way else 0, jnp.inf, theta.dtype)
-    sums = Totals(jnp.zeros((), jnp.int32), Tally(zero, zero, zero), none, -none)
+    sums = Totals(jnp.zeros((), jnp.int32), Tally(zero, zero, zero), none, -none, jnp.zeros((), bool))
     return _through(blocks, functools.partial(_add_totals, model, intercept, frame, theta, dispersion, way), sums)
 
 
@@ -109,17 +112,20 @@ def _add_totals(
     sums: Totals,
 ) -> Totals:
     Z, y, weights, offset = _design(intercept, frame, block)
-    counted, low, high = weights > 0, sums.low, sums.high
+    counted, low, high, moving = weights > 0, sums.low, sums.high, sums.restless
     if way is not None:
         design, *_ = _design(intercept, way.middle, block)
         least, most = model.margins(way.ways, design, y)
         low = jnp.minimum(low, jnp.min(jnp.where(counted[:, None], least, jnp.inf), axis=0))
+        sizes = (jnp.where(counted[:, None], jnp.abs(Z @ v.reshape(-1, Z.shape[1]).T), 0.0) for v in (way.step, theta))
+        moving = moving | restless(*sizes)
         high = jnp.maximum(high, jnp.max(jnp.where(counted[:, None], most, -jnp.inf), axis=0))
     return Totals(
         rows=sums.rows + jnp.sum(counted, dtype=jnp.int32),
         tally=jax.tree.map(jnp.add, sums.tally, model.tally(theta, Z, y, weights, offset, dispersion)),
         low=low,
         high=high,
+        restless=moving,
     )
 
 
