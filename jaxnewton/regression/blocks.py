@@ -71,8 +71,8 @@ def fit(
         found = found._replace(x=_of_least_norm(intercept, frame, found))
     way = ways = None
     if model.separable and not (succeeded(found.status) and not inference.vague(curvature.inverse)):
-        middle, ways = middles(columns.X, intercept), _ways(frame, intercept, found, each)
-        step = _step(found.H, found.grad)
+        middle = middles(columns.X, intercept)
+        step, ways = _ways(frame, intercept, found, each)
         way = Way(step, middle, jax.vmap(functools.partial(moved_back, middle, intercept))(ways).T)
     dispersion = jnp.ones((), dtype)
     totals = sums.totals(model, intercept, frame, found.x, dispersion, way, blocks())
@@ -123,18 +123,23 @@ def _fields(
 
 _advance = jax.jit(advance, static_argnums=0)
 _curvature = jax.jit(inference.curvature)
-_step = jax.jit(inference.newton_step)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _ways(frame: Frame, intercept: bool, found: Outcome, penalty: Array) -> Array:
-    """(k, d) in the columns of X: the guesses, and the step without what may be rounding, as a group's own has it."""
-    step, theta = back(frame, intercept, inference.ways(found.x, found.H, found.grad, penalty))
-    unit = jnp.concatenate([jnp.ones(int(intercept), step.dtype), frame.scale])
-    sizes = jnp.abs(step) * jnp.resize(unit, step.shape)
+def _ways(frame: Frame, intercept: bool, found: Outcome, penalty: Array) -> tuple[Array, Array]:
+    """Newton's step, and (k, d) in the columns of X where the likelihood may rise for ever: where that goes, where the
+    fit has come to, and the first without what may be rounding, as the way of a group has it.
+
+    Without the components that a ridge holds back; penalty (q,) serves every class.
+    """
+    newton, free = inference.newton_step(found.H, found.grad), jnp.resize(penalty, found.x.shape) == 0
+    both = jnp.stack([inference.unit(jnp.where(free, way, 0.0)) for way in (newton, found.x)])
+    step, theta = back(frame, intercept, both)
+    units = jnp.concatenate([jnp.ones(int(intercept), step.dtype), frame.scale])
+    sizes = jnp.abs(step) * jnp.resize(units, step.shape)
     eps = float(jnp.finfo(step.dtype).eps)
     cleaned = [jnp.where(sizes > eps ** (1 / root) * jnp.max(sizes), step, 0.0) for root in ROOTS]
-    return jnp.stack([step, theta, *cleaned])
+    return newton, jnp.stack([step, theta, *cleaned])
 
 
 @functools.partial(jax.jit, static_argnums=0)

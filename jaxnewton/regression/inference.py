@@ -223,15 +223,6 @@ def unit(way: Array) -> Array:
     return way / jnp.where(length > 0, length, 1.0)
 
 
-def ways(theta: Array, H: Array, g: Array, penalty: Array) -> Array:
-    """(2, d) where the likelihood may rise for ever: where the fit would go next, and where it has come to.
-
-    Without the components that a ridge holds back; penalty (q,) serves every class.
-    """
-    free = jnp.resize(penalty, theta.shape) == 0
-    return jnp.stack([unit(jnp.where(free, way, 0.0)) for way in (newton_step(H, g), theta)])
-
-
 def vague(inverse: Array) -> Array:
     """Whether some coefficient is hardly known."""
     spread = jnp.max(jnp.abs(jnp.diagonal(inverse, axis1=-2, axis2=-1)), axis=-1)

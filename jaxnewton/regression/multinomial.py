@@ -45,7 +45,7 @@ class Multinomial(Problem):
     def evaluate(self, x: Array, args: tuple[Any, ...], needs: Needs) -> Evaluation:
         Z, y, weights, _, penalty = args
         q = Z.shape[0]
-        theta = x.reshape(self.classes - 1, q)
+        theta = x.reshape(self.vectors, q)
         share, log = self.probabilities((theta @ Z).T)
         observed = jax.nn.one_hot(y.astype(jnp.int32), self.classes, dtype=x.dtype)
         drawn = theta - jnp.sum(theta, axis=0, keepdims=True) / self.classes
@@ -55,11 +55,11 @@ class Multinomial(Problem):
         if needs is Needs.GRADIENT:
             return Evaluation(f, g.reshape(-1), None)
         p = self._others(share)
-        tie = jnp.eye(self.classes - 1, dtype=x.dtype)
+        tie = jnp.eye(self.vectors, dtype=x.dtype)
         spread = weights[:, None, None] * (p[:, :, None] * tie[None] - p[:, :, None] * p[:, None, :])
         blocks = jnp.einsum("mkl,im,jm->kilj", spread, Z, Z)
         ridge = (tie - 1 / self.classes)[:, None, :, None] * jnp.diag(penalty)[None, :, None, :]
-        d = (self.classes - 1) * q
+        d = self.vectors * q
         return Evaluation(f, g.reshape(-1), (blocks + ridge).reshape(d, d))
 
     def evaluate_block(self, x: Array, Z: Array, y: Array, weights: Array, offset: Array) -> Evaluation:
@@ -118,7 +118,7 @@ class Multinomial(Problem):
     def wrong(self, y: Any) -> tuple[Any, str]:
         y = np.asarray(y)
         wanted = f"class numbers: whole, from 0 to classes - 1 = {self.classes - 1}"
-        return (y != np.floor(y)) | (y < 0) | (y >= self.classes), wanted
+        return no_class(y) | (y >= self.classes), wanted
 
     def parts(self, theta: Array, intercept: bool) -> tuple[Array, Array | None]:
         each = jnp.swapaxes(theta.reshape(*theta.shape[:-1], self.vectors, -1), -1, -2)
@@ -138,7 +138,7 @@ class Multinomial(Problem):
     def root(self, theta: Array, args: tuple[Any, ...]) -> Array:
         """Rows (k, row): sqrt(p_k) (e_k - p), whose squares add up to diag(p) - p p'."""
         Z, _, weights, _, penalty = args
-        share, _ = self.probabilities((theta.reshape(self.classes - 1, -1) @ Z).T)
+        share, _ = self.probabilities((theta.reshape(self.vectors, -1) @ Z).T)
         weighted = jnp.sqrt(jnp.where(weights > 0, weights, 0.0)[:, None] * share)
         eye = jnp.eye(self.classes, dtype=Z.dtype)
         rows = self._by_coefficients(weighted[:, :, None] * (eye[None] - share[:, None, :]), Z.T)
@@ -147,14 +147,14 @@ class Multinomial(Problem):
 
     def penalties(self, penalty: Array) -> Array:
         """(..., d, d) what the ridge adds to the information."""
-        tie = jnp.eye(self.classes - 1, dtype=penalty.dtype) - 1 / self.classes
+        tie = jnp.eye(self.vectors, dtype=penalty.dtype) - 1 / self.classes
         each = jnp.einsum("ij,...k,kl->...ikjl", tie, penalty, jnp.eye(penalty.shape[-1], dtype=penalty.dtype))
-        d = (self.classes - 1) * penalty.shape[-1]
+        d = self.vectors * penalty.shape[-1]
         return each.reshape(*penalty.shape[:-1], d, d)
 
     def _by_coefficients(self, of_classes: Array, X: Array) -> Array:
         """What (m, k, K) says of the classes' linear predictors, of their coefficients: (m k, d)."""
-        return (self._others(of_classes)[..., None] * X[:, None, None, :]).reshape(-1, (self.classes - 1) * X.shape[1])
+        return (self._others(of_classes)[..., None] * X[:, None, None, :]).reshape(-1, self.vectors * X.shape[1])
 
     def _others(self, of_classes: Array) -> Array:
         """(..., K - 1) of (..., K): without the reference."""
@@ -166,3 +166,8 @@ class Multinomial(Problem):
         eta = jnp.concatenate([eta[..., : self.reference], own, eta[..., self.reference :]], axis=-1)
         log = jax.nn.log_softmax(eta, axis=-1)
         return jnp.exp(log), log
+
+
+def no_class(y: np.ndarray) -> np.ndarray:
+    """Which entries are no class numbers, however many classes there are."""
+    return (y != np.floor(y)) | (y < 0)

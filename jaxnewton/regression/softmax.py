@@ -17,7 +17,7 @@ from jaxnewton.regression.fit import Fields, Fit, as_fit
 from jaxnewton.regression.fitting import fitted
 from jaxnewton.regression.given import frame_columns, listed, numbers, refuse_numbers, refuse_values
 from jaxnewton.regression.glm import linear_predictor
-from jaxnewton.regression.multinomial import Multinomial
+from jaxnewton.regression.multinomial import Multinomial, no_class
 from jaxnewton.regression.rows import Blocks, is_large
 from jaxnewton.regression.solving import arg_axes, fit_likelihood, prepare, rules
 from jaxnewton.regression.stack import ONE, Stack, over_stack
@@ -92,7 +92,7 @@ def softmax(
         return as_fit(ONE, fields, nit, Classes(problem.classes, problem.reference), False)
     data, stack = gather(X, y, weights, None, ridge)
     problem = _problem(data.y, classes, reference, is_traced(data.y))
-    if not is_traced(data.y):
+    if classes is not None and not is_traced(data.y):  # else they were counted
         refuse_values("y", data.y, *problem.wrong(data.y))
     fields, nit = fitted(_fit, (problem, intercept, *rules(tol, max_steps)), stack, data)
     return as_fit(stack, fields, nit, Classes(problem.classes, problem.reference), False, frame_columns(X))
@@ -118,7 +118,7 @@ def _counted(y: Any) -> int:
         raise ValueError("y is missing")
     labels = np.atleast_1d(np.asarray(numbers("y", y), float))
     refuse_numbers("y", labels)
-    refuse_values("y", labels, (labels != np.floor(labels)) | (labels < 0), "class numbers: whole, from 0 on")
+    refuse_values("y", labels, no_class(labels), "class numbers: whole, from 0 on")
     classes = int(labels.max()) + 1
     absent = np.setdiff1d(np.arange(classes), labels)
     if absent.size:

@@ -117,9 +117,9 @@ def _add_totals(
         design, *_ = _design(intercept, way.middle, block)
         least, most = model.margins(way.ways, design, y)
         low = jnp.minimum(low, jnp.min(jnp.where(counted[:, None], least, jnp.inf), axis=0))
+        high = jnp.maximum(high, jnp.max(jnp.where(counted[:, None], most, -jnp.inf), axis=0))
         sizes = (jnp.where(counted[:, None], jnp.abs(Z @ v.reshape(-1, Z.shape[1]).T), 0.0) for v in (way.step, theta))
         moving = moving | restless(*sizes)
-        high = jnp.maximum(high, jnp.max(jnp.where(counted[:, None], most, -jnp.inf), axis=0))
     return Totals(
         rows=sums.rows + jnp.sum(counted, dtype=jnp.int32),
         tally=jax.tree.map(jnp.add, sums.tally, model.tally(theta, Z, y, weights, offset, dispersion)),
